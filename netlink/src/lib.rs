@@ -1,0 +1,1 @@
+//! netlink of minionet.
