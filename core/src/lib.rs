@@ -18,4 +18,5 @@
 pub mod addr;
 pub mod constants;
 pub mod handoff;
+pub mod overlay;
 pub mod plan;
