@@ -1,5 +1,7 @@
 //! The overlay against a real kernel: what is applied is what is read back.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::IpAddr;
 use std::thread;
 
