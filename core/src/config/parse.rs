@@ -46,7 +46,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
     match key {
         "cluster_name" => draft.cluster_name = label(text)?,
         "domain" => draft.domain = domain(text)?,
-        "roles" => draft.roles = each(items, |t| label(t))?,
+        "roles" => draft.roles = each(items, label)?,
         "node_networks" => draft.node_networks = each(items, cidr)?,
         "pod_network" => draft.pod_network = each(items, cidr)?,
         "node_prefix" => draft.node_prefix = number(text, 1, 30)?,
