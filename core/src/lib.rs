@@ -18,4 +18,5 @@
 pub mod addr;
 pub mod constants;
 pub mod handoff;
+pub mod membership;
 pub mod plan;
