@@ -35,6 +35,9 @@ mod removal;
 mod sampling;
 mod scope;
 pub mod snapshot;
+mod table;
+#[cfg(test)]
+mod tests;
 mod thresholds;
 mod view;
 
@@ -51,6 +54,7 @@ use self::name::NameState;
 pub use self::outcome::{Complete, FailureKind, Now, Outcome, Reply, Round};
 pub use self::scope::{Refusal, Scope};
 pub use self::snapshot::{SavedPeer, Snapshot, SnapshotError};
+use self::table::is_peer;
 pub use self::thresholds::{ThresholdError, Thresholds};
 pub use self::view::{
     DepartedView, FailureView, MassView, NameView, OwnView, PeerState, PeerView, ResolverView, View,
@@ -320,73 +324,6 @@ impl Membership {
             }
         }
     }
-
-    /// Decides whether a known or new address is a peer.
-    fn judge(&mut self, addr: IpAddr, now: Now, events: &mut Vec<Event>) {
-        let refusal = self.refusal(addr);
-        let before = self.entries.get(&addr).map(|e| e.refusal);
-        if before == Some(refusal) {
-            return;
-        }
-        events.push(match refusal {
-            None => Event::Added { peer: addr },
-            Some(reason) => Event::Refused { address: addr, reason, was_peer: before == Some(None) },
-        });
-        let old = self.remove(addr);
-        if refusal.is_some_and(Refusal::is_dispensable) && self.refused >= MAX_REFUSED {
-            return;
-        }
-        let entry = match old {
-            Some(old) => Entry { refusal, since: now.unix, ..old },
-            None => Entry { refusal, ..self.newcomer(addr, now) },
-        };
-        self.insert(addr, entry);
-        if !self.listed(addr) {
-            self.unlisted.insert(addr);
-        }
-    }
-
-    fn newcomer(&mut self, addr: IpAddr, now: Now) -> Entry {
-        let mut entry = Entry::new(now, self.rounds, None);
-        if let Some(departed) = self.departed.remove(&addr) {
-            entry.first_seen = departed.first_seen;
-            entry.flaps = departed.flaps;
-            entry.flaps.add(now.monotonic, self.limits.flap_window);
-        }
-        entry
-    }
-
-    fn refusal(&self, addr: IpAddr) -> Option<Refusal> {
-        let refusal = self.scope.refusal(addr);
-        let counted = self.entries.get(&addr).is_some_and(|e| is_peer(e.refusal));
-        let full = is_peer(refusal) && !counted && self.peers >= self.limits.max_peers;
-        if full { Some(Refusal::TooMany) } else { refusal }
-    }
-
-    fn insert(&mut self, addr: IpAddr, entry: Entry) {
-        self.peers += usize::from(is_peer(entry.refusal));
-        self.refused += usize::from(entry.refusal.is_some_and(Refusal::is_dispensable));
-        self.entries.insert(addr, entry);
-    }
-
-    fn remove(&mut self, addr: IpAddr) -> Option<Entry> {
-        self.unlisted.remove(&addr);
-        let entry = self.entries.remove(&addr)?;
-        self.peers -= usize::from(is_peer(entry.refusal));
-        self.refused -= usize::from(entry.refusal.is_some_and(Refusal::is_dispensable));
-        Some(entry)
-    }
-
-    /// When an address was last listed: the last answer of a name that lists it still.
-    fn last_seen(&self, addr: IpAddr, entry: &Entry) -> u64 {
-        let listing = self.names.iter().filter(|n| n.last.contains(&addr));
-        listing.filter_map(|n| n.last_at).map(|at| at.unix).max().unwrap_or(0).max(entry.last_seen)
-    }
-}
-
-/// Whether an address is a peer, or becomes one as soon as there is a plan.
-fn is_peer(refusal: Option<Refusal>) -> bool {
-    matches!(refusal, None | Some(Refusal::NoPlan))
 }
 
 fn name_states(names: &[String], limits: &Thresholds) -> Result<Vec<NameState>, SettingsError> {

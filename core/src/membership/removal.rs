@@ -77,9 +77,12 @@ impl Membership {
         let missing =
             || self.unlisted.iter().filter_map(|a| self.entries.get(a)).filter(|e| e.refusal.is_none());
         let count = missing().count();
-        let of = if count > self.limits.mass_floor as usize { count + self.established() } else { 0 };
-        let suspicious = count * 100 > usize::from(self.limits.mass_percent) * of;
-        if of > 0 && suspicious && self.sampling.is_none() {
+        if count <= self.limits.mass_floor as usize || self.sampling.is_some() {
+            return;
+        }
+        let of = count + self.established();
+        // Whole per cent: a third exactly is not more than 33.
+        if count * 100 / of > usize::from(self.limits.mass_percent) {
             for addr in &self.unlisted {
                 if let Some(missing) = self.entries.get_mut(addr).and_then(|e| e.missing.as_mut()) {
                     missing.guarded = true;

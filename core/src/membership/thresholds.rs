@@ -14,7 +14,8 @@ pub struct Thresholds {
     /// other duration is in seconds.
     #[serde(serialize_with = "seconds")]
     pub hold_down: Duration,
-    /// More than this share of the peers missing at once is suspicious; per cent, 1 to 100.
+    /// More than this share of the peers missing at once is suspicious; in whole per cent, so
+    /// that 33 stands for a third; 1 to 100, where 100 turns the guard off.
     pub mass_percent: u8,
     /// Up to this many missing peers are never suspicious, whatever their share: small clusters
     /// can still lose a node.
