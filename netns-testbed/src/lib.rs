@@ -1,1 +1,22 @@
-//! netns-testbed of minionet.
+//! Whole clusters on one machine: hosts as network namespaces, a real DNS server, real packets.
+//!
+//! Nothing is left behind, however the program ends: namespaces are held by file descriptors, and
+//! processes live in a pid namespace that dies with the program. See [`enter`].
+
+mod binaries;
+mod enter;
+mod error;
+mod eventually;
+mod host;
+mod namespace;
+mod packet_socket;
+mod process;
+mod switch;
+
+pub use binaries::Binaries;
+pub use enter::{EnterError, enter};
+pub use error::{Error, Result};
+pub use eventually::{eventually, patience};
+pub use host::{Host, Nic};
+pub use namespace::Namespace;
+pub use switch::{Link, Switch};
