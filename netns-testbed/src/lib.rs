@@ -4,9 +4,12 @@
 //! processes live in a pid namespace that dies with the program. See [`enter`].
 
 mod binaries;
+mod capture;
+mod dns;
 mod enter;
 mod error;
 mod eventually;
+mod frame;
 mod host;
 mod namespace;
 mod packet_socket;
@@ -14,9 +17,12 @@ mod process;
 mod switch;
 
 pub use binaries::Binaries;
+pub use capture::Capture;
+pub use dns::{DOMAIN, DnsServer, Fault, Garbage, Queries, TcpAfterTruncation};
 pub use enter::{EnterError, enter};
 pub use error::{Error, Result};
 pub use eventually::{eventually, patience};
+pub use frame::{Frame, Packet, Transport, Vxlan};
 pub use host::{Host, Nic};
 pub use namespace::Namespace;
 pub use switch::{Link, Switch};
