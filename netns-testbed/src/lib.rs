@@ -15,6 +15,7 @@ mod namespace;
 mod packet_socket;
 mod process;
 mod switch;
+pub mod traffic;
 
 pub use binaries::Binaries;
 pub use capture::Capture;
