@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod config;
 pub mod constants;
 pub mod handoff;
+pub mod overlay;
 pub mod plan;
