@@ -146,6 +146,11 @@ impl Link {
         ))
     }
 
+    /// Whether the link is a port of this switch.
+    pub(crate) fn is_on(&self, switch: &Switch) -> bool {
+        Arc::ptr_eq(&self.switch.state, &switch.state)
+    }
+
     /// The host's interface.
     pub fn interface(&self) -> &str {
         &self.interface
@@ -227,7 +232,7 @@ impl Link {
     }
 
     /// What a person needs to see of the port.
-    pub(crate) fn describe(&self) -> String {
+    fn describe(&self) -> String {
         let mut text = format!("{} of {}", self.interface, self.host.name());
         if let Some(port) = self.switch.lock().ports.get(&self.port) {
             let _ = write!(text, " on port {}, {}", port.bridge_port(&self.port), port.rules);
