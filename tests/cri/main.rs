@@ -1,0 +1,294 @@
+//! Shows that the container runtime of the tests works, with the reference plugin `ptp` in the
+//! place of ours.
+//!
+//! A failure of a test of minionet under containerd is only worth reading when these pass.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use libtest_mimic::{Arguments, Trial};
+use minionet_tests::cri::{self, Client, Options, Runtime};
+
+/// Debian's directory of reference plugins (package containernetworking-plugins).
+const PLUGINS: &str = "/usr/lib/cni";
+
+/// Limit for a command in a container.
+const COMMAND: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let needs = cri::available().and_then(|()| match Path::new(PLUGINS).join("ptp").is_file() {
+        true => Ok(()),
+        false => Err(format!(
+            "{PLUGINS}/ptp not found (Debian: containernetworking-plugins)"
+        )),
+    });
+    let trials: [(&str, fn() -> Result<()>); 5] = [
+        (
+            "a_pod_has_its_addresses_and_a_container_answers",
+            pod_and_container,
+        ),
+        ("thirty_pods_at_once", thirty_pods_at_once),
+        (
+            "pods_survive_a_killed_runtime",
+            pods_survive_a_killed_runtime,
+        ),
+        (
+            "without_configuration_the_network_is_not_ready",
+            no_configuration,
+        ),
+        ("nothing_is_left_behind", nothing_is_left_behind),
+    ];
+    let trials = trials.into_iter().map(|(name, run)| match &needs {
+        Ok(()) => Trial::test(name, move || {
+            run().map_err(|error| format!("{error:?}").into())
+        }),
+        Err(reason) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// A runtime in a network namespace of its own whose pods get addresses from `ptp`.
+struct Bed {
+    runtime: Runtime,
+    client: Client,
+    /// Holds the plugin's configuration and leases.
+    _directory: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let list = serde_json::json!({
+            "cniVersion": "1.0.0",
+            "name": "reference",
+            "plugins": [{
+                "type": "ptp",
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": directory.path().join("leases"),
+                    "ranges": [[{"subnet": "10.99.0.0/24"}], [{"subnet": "fd99::/64"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+                },
+            }],
+        });
+        fs::write(
+            directory.path().join("10-reference.conflist"),
+            list.to_string(),
+        )?;
+        let runtime = start(directory.path())?;
+        let client = runtime.client();
+        Ok(Self {
+            runtime,
+            client,
+            _directory: directory,
+        })
+    }
+
+    /// Runs a pod and an idle container in it; returns the identifiers of both.
+    fn run(&self, name: &str) -> Result<(String, String)> {
+        let config = self.runtime.pod(name);
+        let pod = self.client.run_pod_sandbox(&config)?;
+        let container = self.runtime.run_container(&pod, &config, "main", &[])?;
+        Ok((pod, container))
+    }
+
+    fn exec(&self, container: &str, command: &[&str]) -> Result<String> {
+        let output = self.client.exec_sync(container, command, COMMAND)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.exit_code == 0,
+            "{command:?}: {}: {text}{errors}",
+            output.exit_code
+        );
+        Ok(text)
+    }
+}
+
+fn start(cni_conf: &Path) -> Result<Runtime> {
+    let options = Options {
+        cni_bin: vec![PathBuf::from(PLUGINS)],
+        cni_conf: cni_conf.to_owned(),
+    };
+    Ok(Runtime::start(&options, |program| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--", program]);
+        command
+    })?)
+}
+
+fn pod_and_container() -> Result<()> {
+    let bed = Bed::new()?;
+    let version = bed.client.version()?;
+    ensure!(version.runtime_name == "containerd", "{version:?}");
+    ensure!(version.runtime_api_version == "v1", "{version:?}");
+    let ready = bed.client.network_ready()?;
+    ensure!(ready.status, "{ready:?}");
+
+    let (pod, container) = bed.run("web")?;
+    let addresses = bed.client.pod_addresses(&pod)?;
+    ensure!(addresses == ["10.99.0.2", "fd99::2"], "{addresses:?}");
+    let links = bed.exec(&container, &["ip", "address", "show", "eth0"])?;
+    ensure!(
+        links.contains("10.99.0.2/24") && links.contains("fd99::2/64"),
+        "{links}"
+    );
+    let status = bed.client.pod_sandbox_status(&pod)?;
+    ensure!(
+        status
+            .info
+            .get("info")
+            .is_some_and(|info| info.contains("10.99.0.2")),
+        "{status:?}"
+    );
+
+    let (other, client) = bed.run("client")?;
+    bed.exec(&client, &["ping", "-c", "1", "-W", "10", "10.99.0.1"])?;
+    let output = bed
+        .client
+        .exec_sync(&client, &["sh", "-c", "echo oh >&2; exit 3"], COMMAND)?;
+    ensure!(
+        (output.exit_code, output.stderr.as_slice()) == (3, b"oh\n"),
+        "{output:?}"
+    );
+
+    bed.client.stop_container(&container, Duration::ZERO)?;
+    bed.client.remove_container(&container)?;
+    for pod in [&pod, &other] {
+        bed.client.stop_pod_sandbox(pod)?;
+        bed.client.remove_pod_sandbox(pod)?;
+    }
+    let left = bed.client.list_pod_sandbox()?;
+    ensure!(left.is_empty(), "{left:?}");
+    let error = bed
+        .client
+        .pod_addresses(&pod)
+        .err()
+        .context("the pod is still known")?;
+    // 5 is "not found" among gRPC's status codes.
+    ensure!(
+        matches!(error, cri::CallError::Status { code: 5, .. }),
+        "{error}"
+    );
+    let links = bed.runtime.command("ip").args(["-o", "link"]).output()?;
+    let links = String::from_utf8_lossy(&links.stdout);
+    ensure!(!links.contains("veth"), "{links}");
+    Ok(bed.runtime.stop()?)
+}
+
+fn thirty_pods_at_once() -> Result<()> {
+    let bed = Bed::new()?;
+    let pods: Vec<String> = thread::scope(|scope| {
+        let runs: Vec<_> = (0..30)
+            .map(|number| {
+                let bed = &bed;
+                scope.spawn(move || bed.run(&format!("pod-{number}")).map(|(pod, _)| pod))
+            })
+            .collect();
+        runs.into_iter().map(join).collect::<Result<_>>()
+    })?;
+    let mut addresses = pods
+        .iter()
+        .map(|pod| bed.client.pod_addresses(pod))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    addresses.sort();
+    addresses.dedup();
+    ensure!(addresses.len() == 2 * pods.len(), "{addresses:?}");
+    thread::scope(|scope| {
+        let ends: Vec<_> = pods
+            .iter()
+            .map(|pod| {
+                let client = &bed.client;
+                scope.spawn(move || {
+                    client.stop_pod_sandbox(pod)?;
+                    Ok(client.remove_pod_sandbox(pod)?)
+                })
+            })
+            .collect();
+        ends.into_iter().try_for_each(join)
+    })?;
+    ensure!(bed.client.list_pod_sandbox()?.is_empty());
+    Ok(bed.runtime.stop()?)
+}
+
+fn pods_survive_a_killed_runtime() -> Result<()> {
+    let mut bed = Bed::new()?;
+    let (pod, container) = bed.run("web")?;
+    bed.runtime.kill()?;
+    ensure!(
+        bed.client.version().is_err(),
+        "containerd still answers after SIGKILL"
+    );
+    bed.runtime.start_again()?;
+    ensure!(bed.client.pod_addresses(&pod)? == ["10.99.0.2", "fd99::2"]);
+    let links = bed.exec(&container, &["ip", "address", "show", "eth0"])?;
+    ensure!(links.contains("10.99.0.2/24"), "{links}");
+    bed.runtime.terminate()?;
+    bed.runtime.start_again()?;
+    bed.run("second")?;
+    bed.client.stop_pod_sandbox(&pod)?;
+    bed.client.remove_pod_sandbox(&pod)?;
+    let left = bed.client.list_pod_sandbox()?;
+    ensure!(left.len() == 1, "{left:?}");
+    Ok(bed.runtime.stop()?)
+}
+
+fn no_configuration() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let runtime = start(directory.path())?;
+    let ready = runtime.client().network_ready()?;
+    ensure!(!ready.status && ready.message.contains("cni"), "{ready:?}");
+    Ok(runtime.stop()?)
+}
+
+fn nothing_is_left_behind() -> Result<()> {
+    let bed = Bed::new()?;
+    bed.run("web")?;
+    let name = bed.runtime.cgroup().to_owned();
+    let directory = bed.runtime.directory().to_owned();
+    ensure!(
+        !traces(&name)?.is_empty(),
+        "the search for traces finds no running runtime"
+    );
+    drop(bed);
+    let left = traces(&name)?;
+    ensure!(left.is_empty(), "{left:#?}");
+    ensure!(!directory.exists(), "{} is left", directory.display());
+    Ok(())
+}
+
+/// Mounts, cgroups and processes that carry the name of a runtime.
+fn traces(name: &str) -> Result<Vec<String>> {
+    let mut found: Vec<String> = fs::read_to_string("/proc/self/mounts")?
+        .lines()
+        .filter(|line| line.contains(name))
+        .map(str::to_owned)
+        .collect();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup")? {
+        let cgroup = hierarchy?.path().join(name);
+        if cgroup.exists() {
+            found.push(cgroup.display().to_string());
+        }
+    }
+    for process in fs::read_dir("/proc")? {
+        // A process may end while it is looked at.
+        let command = fs::read(process?.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).into_owned();
+        if command.contains(name) {
+            found.push(command.replace('\0', " "));
+        }
+    }
+    Ok(found)
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result,
+        Err(_) => bail!("a thread of the test panicked"),
+    }
+}
