@@ -116,7 +116,8 @@ fn start(cni_conf: &Path) -> Result<Runtime> {
     };
     Ok(Runtime::start(&options, |program| {
         let mut command = Command::new("unshare");
-        command.args(["--net", "--", program]);
+        let script = "ip link set lo up && exec \"$@\"";
+        command.args(["--net", "--", "sh", "-c", script, "sh", program]);
         command
     })?)
 }

@@ -32,6 +32,10 @@
 //! - *A restarted containerd needs the mounts of its predecessor*, the bound network namespaces
 //!   above all: the namespaces belong to the supervisor and not to containerd.
 //! - *containerd runs the `loopback` plugin in every pod*: it must be among the plugins given.
+//! - *containerd listens on 127.0.0.1* for the streams of `kubectl exec`, and ends where it cannot:
+//!   the loopback interface of the node must be up. Without it the first start works all the
+//!   same, for the kernel takes every address as long as a network namespace has no route
+//!   at all; the next start, after the first pod, fails.
 //! - *containerd looks at `/run/netns` and the like in its own mount namespace*: whatever must see
 //!   the pods by path, such as a collector of dead attachments, is started by
 //!   [`Runtime::command`].

@@ -46,7 +46,9 @@ pub enum RuntimeError {
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// containerd does not answer.
-    #[error("containerd did not get ready within {limit:?}; the end of its log:\n{log}")]
+    #[error(
+        "containerd did not start, or did not answer within {limit:?}; the end of its log:\n{log}"
+    )]
     NotReady {
         /// How long was waited.
         limit: Duration,
@@ -92,7 +94,8 @@ impl Runtime {
     /// `spawn` is called once and gives a command for the named program in the network and
     /// mount namespaces of a node: `|program| node.command(program)`, or just `Command::new`
     /// for those of the test. The runtime makes a mount and a pid namespace of its own from
-    /// there. The directory for temporary files must be the same in both.
+    /// there. The directory for temporary files must be the same in both, and the loopback
+    /// interface must be up.
     ///
     /// # Errors
     /// [`RuntimeError`]; nothing is left behind then.
