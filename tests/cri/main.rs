@@ -18,6 +18,9 @@ const PLUGINS: &str = "/usr/lib/cni";
 /// Limit for a command in a container.
 const COMMAND: Duration = Duration::from_secs(30);
 
+/// A test; its error is printed when it fails.
+type Test = fn() -> Result<()>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let needs = cri::available().and_then(|()| match Path::new(PLUGINS).join("ptp").is_file() {
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
             "{PLUGINS}/ptp not found (Debian: containernetworking-plugins)"
         )),
     });
-    let trials: [(&str, fn() -> Result<()>); 5] = [
+    let trials: [(&str, Test); 5] = [
         (
             "a_pod_has_its_addresses_and_a_container_answers",
             pod_and_container,
