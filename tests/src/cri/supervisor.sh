@@ -3,6 +3,7 @@
 #
 # usage: supervisor.sh CGROUP DIRECTORY
 #
+# CGROUP is the last part of DIRECTORY, a name that ends in "-" and something unique.
 # Arranges the mounts that containerd needs, then obeys one command per line on standard
 # input: "start" starts containerd, "signal NAME" signals it and waits for its end. Each is
 # answered by one line on standard output. When standard input ends, because the test closed it or
@@ -62,9 +63,29 @@ mount_cgroups() {
     fi
 }
 
-# Removes our cgroup from every hierarchy; one can be busy until the last process is gone.
+# Makes our cgroup in one hierarchy, with a lock that lives as long as we do, and removes
+# what supervisors left that were killed: cgroups without a lock, and their directories.
+# The lock of the hierarchy's root keeps others from sweeping between the two steps.
+claim_cgroup() {
+    root=/sys/fs/cgroup
+    [ "$version" = 2 ] || root=/sys/fs/cgroup/$name
+    exec 7<"$root"
+    flock --exclusive 7
+    for stale in "$root/${cgroup%-*}"-*; do
+        if [ -d "$stale" ] && flock --exclusive --nonblock "$stale" true; then
+            remove_cgroups "${stale##*/}" || :
+            rm -rf --one-file-system "${directory%/*}/${stale##*/}"
+        fi
+    done
+    mkdir "$root/$cgroup"
+    exec 8<"$root/$cgroup"
+    flock --shared 8
+    exec 7<&-
+}
+
+# Removes a cgroup from every hierarchy; one can be busy until the last process is gone.
 remove_cgroups() {
-    for place in "/sys/fs/cgroup/$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
+    for place in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*/"$1"; do
         tries=0
         while [ -d "$place" ]; do
             find "$place" -depth -type d -exec rmdir {} + 2>/dev/null || :
@@ -91,7 +112,7 @@ clean_up() {
     result=0
     kill -s KILL -- -1 2>/dev/null || :
     wait
-    remove_cgroups || result=1
+    remove_cgroups "$cgroup" || result=1
     unmount_below "$directory"
     for place in $covered; do
         uncover "$place" || result=1
@@ -107,6 +128,7 @@ for place in $covered; do
     cover "$place"
 done
 mount_cgroups
+claim_cgroup
 trap clean_up EXIT
 echo ready
 
@@ -114,7 +136,7 @@ while read -r verb argument; do
     case $verb in
     start)
         containerd --config "$directory/config.toml" \
-            >>"$directory/containerd.log" 2>&1 </dev/null 9<&- &
+            >>"$directory/containerd.log" 2>&1 </dev/null 8<&- 9<&- &
         daemon=$!
         ;;
     signal)
