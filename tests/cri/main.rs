@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -195,15 +195,8 @@ fn pod_and_container() -> Result<()> {
 
 fn thirty_pods_at_once() -> Result<()> {
     let bed = Bed::new()?;
-    let pods: Vec<String> = thread::scope(|scope| {
-        let runs: Vec<_> = (0..30)
-            .map(|number| {
-                let bed = &bed;
-                scope.spawn(move || bed.run(&format!("pod-{number}")).map(|(pod, _)| pod))
-            })
-            .collect();
-        runs.into_iter().map(join).collect::<Result<_>>()
-    })?;
+    let names: Vec<_> = (0..30).map(|number| format!("pod-{number}")).collect();
+    let pods = at_once(&names, |name| Ok(bed.run(name)?.0))?;
     let mut addresses = pods
         .iter()
         .map(|pod| bed.client.pod_addresses(pod))
@@ -212,18 +205,9 @@ fn thirty_pods_at_once() -> Result<()> {
     addresses.sort();
     addresses.dedup();
     ensure!(addresses.len() == 2 * pods.len(), "{addresses:?}");
-    thread::scope(|scope| {
-        let ends: Vec<_> = pods
-            .iter()
-            .map(|pod| {
-                let client = &bed.client;
-                scope.spawn(move || {
-                    client.stop_pod_sandbox(pod)?;
-                    Ok(client.remove_pod_sandbox(pod)?)
-                })
-            })
-            .collect();
-        ends.into_iter().try_for_each(join)
+    at_once(&pods, |pod| {
+        bed.client.stop_pod_sandbox(pod)?;
+        Ok(bed.client.remove_pod_sandbox(pod)?)
     })?;
     ensure!(bed.client.list_pod_sandbox()?.is_empty());
     Ok(bed.runtime.stop()?)
@@ -263,7 +247,14 @@ fn killed_half_way() -> Result<()> {
             scope.spawn(move || client.run_pod_sandbox(config));
         }
         // The first veth means that some pods are in the middle of their start.
-        while !node_links(&bed.runtime)?.contains("veth") {}
+        let deadline = Instant::now() + COMMAND;
+        while !node_links(&bed.runtime)?.contains("veth") {
+            ensure!(
+                Instant::now() < deadline,
+                "no pod got a veth; {}",
+                bed.runtime.log()
+            );
+        }
         Ok(bed.runtime.kill()?)
     })?;
     bed.runtime.start_again()?;
@@ -273,9 +264,7 @@ fn killed_half_way() -> Result<()> {
     }
     let left = bed.client.list_pod_sandbox()?;
     ensure!(left.is_empty(), "{left:?}");
-    for config in &configs {
-        bed.client.run_pod_sandbox(config)?;
-    }
+    at_once(&configs, |config| Ok(bed.client.run_pod_sandbox(config)?))?;
     Ok(bed.runtime.stop()?)
 }
 
@@ -382,9 +371,21 @@ fn traces(name: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    match thread.join() {
-        Ok(result) => result,
-        Err(_) => bail!("a thread of the test panicked"),
-    }
+/// Does the same with all items at the same time, each in a thread of its own.
+fn at_once<I: Sync, T: Send>(
+    items: &[I],
+    action: impl Fn(&I) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let action = &action;
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || action(item)))
+            .collect();
+        let results = threads.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(_) => bail!("a thread of the test panicked"),
+        });
+        results.collect()
+    })
 }
