@@ -3,20 +3,20 @@
 //!
 //! A failure of a test of minionet under containerd is only worth reading when these pass.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+mod bed;
+mod leftovers;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
-use minionet_tests::cri::{self, Client, Options, Runtime};
+use minionet_tests::cri;
+use minionet_tests::cri::proto::{DnsConfig, PortMapping, Protocol};
 
-/// Debian's directory of reference plugins (package containernetworking-plugins).
-const PLUGINS: &str = "/usr/lib/cni";
-
-/// Limit for a command in a container.
-const COMMAND: Duration = Duration::from_secs(30);
+use crate::bed::{Bed, COMMAND, PLUGINS, at_once, node_links};
 
 /// A test; its error is printed when it fails.
 type Test = fn() -> Result<()>;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             "{PLUGINS}/ptp not found (Debian: containernetworking-plugins)"
         )),
     });
-    let trials: [(&str, Test); 7] = [
+    let trials: [(&str, Test); 8] = [
         (
             "a_pod_has_its_addresses_and_a_container_answers",
             pod_and_container,
@@ -43,11 +43,12 @@ fn main() -> ExitCode {
             "without_configuration_the_network_is_not_ready",
             no_configuration,
         ),
+        ("a_configuration_arrives_whole", configuration_arrives),
         ("a_runtime_killed_half_way_recovers", killed_half_way),
-        ("nothing_is_left_behind", nothing_is_left_behind),
+        ("nothing_is_left_behind", leftovers::nothing_is_left_behind),
         (
             "what_a_killed_test_left_is_removed_by_the_next",
-            next_test_removes_the_rest,
+            leftovers::next_test_removes_the_rest,
         ),
     ];
     let trials = trials.into_iter().map(|(name, run)| match &needs {
@@ -62,77 +63,6 @@ fn main() -> ExitCode {
         }
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
-
-/// A runtime in a network namespace of its own whose pods get addresses from `ptp`.
-struct Bed {
-    runtime: Runtime,
-    client: Client,
-    /// Holds the plugin's configuration and leases.
-    _directory: tempfile::TempDir,
-}
-
-impl Bed {
-    fn new() -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let list = serde_json::json!({
-            "cniVersion": "1.0.0",
-            "name": "reference",
-            "plugins": [{
-                "type": "ptp",
-                "ipam": {
-                    "type": "host-local",
-                    "dataDir": directory.path().join("leases"),
-                    "ranges": [[{"subnet": "10.99.0.0/24"}], [{"subnet": "fd99::/64"}]],
-                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-                },
-            }],
-        });
-        fs::write(
-            directory.path().join("10-reference.conflist"),
-            list.to_string(),
-        )?;
-        let runtime = start(directory.path())?;
-        let client = runtime.client();
-        Ok(Self {
-            runtime,
-            client,
-            _directory: directory,
-        })
-    }
-
-    /// Runs a pod and an idle container in it; returns the identifiers of both.
-    fn run(&self, name: &str) -> Result<(String, String)> {
-        let config = self.runtime.pod(name);
-        let pod = self.client.run_pod_sandbox(&config)?;
-        let container = self.runtime.run_container(&pod, &config, "main", &[])?;
-        Ok((pod, container))
-    }
-
-    fn exec(&self, container: &str, command: &[&str]) -> Result<String> {
-        let output = self.client.exec_sync(container, command, COMMAND)?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.exit_code == 0,
-            "{command:?}: {}: {text}{errors}",
-            output.exit_code
-        );
-        Ok(text)
-    }
-}
-
-fn start(cni_conf: &Path) -> Result<Runtime> {
-    let options = Options {
-        cni_bin: vec![PathBuf::from(PLUGINS)],
-        cni_conf: cni_conf.to_owned(),
-    };
-    Ok(Runtime::start(&options, |program| {
-        let mut command = Command::new("unshare");
-        let script = "ip link set lo up && exec \"$@\"";
-        command.args(["--net", "--", "sh", "-c", script, "sh", program]);
-        command
-    })?)
 }
 
 fn pod_and_container() -> Result<()> {
@@ -190,6 +120,54 @@ fn pod_and_container() -> Result<()> {
     );
     let links = node_links(&bed.runtime)?;
     ensure!(!links.contains("veth"), "{links}");
+    Ok(bed.runtime.stop()?)
+}
+
+/// Host ports, annotations, DNS and sysctls arrive in the runtime as they were meant, so that
+/// the numbers of the messages' fields are right.
+fn configuration_arrives() -> Result<()> {
+    let bed = Bed::new()?;
+    let mut config = bed.runtime.pod("web");
+    config.port_mappings = vec![PortMapping {
+        protocol: Protocol::Udp.into(),
+        container_port: 53,
+        host_port: 5353,
+        host_ip: "10.0.0.1".to_owned(),
+    }];
+    config.annotations = [("note".to_owned(), "kept".to_owned())].into();
+    config.labels = [("app".to_owned(), "web".to_owned())].into();
+    config.dns_config = Some(DnsConfig {
+        servers: vec!["10.0.0.53".to_owned()],
+        ..DnsConfig::default()
+    });
+    if let Some(linux) = &mut config.linux {
+        linux.sysctls = [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into();
+    }
+    let pod = bed.client.run_pod_sandbox(&config)?;
+    let container = bed
+        .runtime
+        .run_container(&pod, &config, "main", &["sleep", "1000"])?;
+
+    let status = bed.client.pod_sandbox_status(&pod)?;
+    let info: serde_json::Value =
+        serde_json::from_str(status.info.get("info").context("the status has no info")?)?;
+    let arrived = &info["config"];
+    let mapping = serde_json::json!({
+        "protocol": 1, "container_port": 53, "host_port": 5353, "host_ip": "10.0.0.1",
+    });
+    ensure!(
+        arrived["port_mappings"] == serde_json::json!([mapping]),
+        "{arrived:#}"
+    );
+    ensure!(arrived["annotations"]["note"] == "kept", "{arrived:#}");
+    ensure!(arrived["labels"]["app"] == "web", "{arrived:#}");
+    ensure!(arrived["hostname"] == "web", "{arrived:#}");
+    let resolver = bed.exec(&container, &["cat", "/etc/resolv.conf"])?;
+    ensure!(resolver.contains("nameserver 10.0.0.53"), "{resolver}");
+    let forward = bed.exec(&container, &["cat", "/proc/sys/net/ipv4/ip_forward"])?;
+    ensure!(forward.trim() == "1", "{forward}");
+    let first = bed.exec(&container, &["ps", "-o", "args"])?;
+    ensure!(first.contains("sleep 1000"), "{first}");
     Ok(bed.runtime.stop()?)
 }
 
@@ -270,122 +248,8 @@ fn killed_half_way() -> Result<()> {
 
 fn no_configuration() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let runtime = start(directory.path())?;
+    let runtime = bed::start(directory.path())?;
     let ready = runtime.client().network_ready()?;
     ensure!(!ready.status && ready.message.contains("cni"), "{ready:?}");
     Ok(runtime.stop()?)
-}
-
-fn nothing_is_left_behind() -> Result<()> {
-    let bed = Bed::new()?;
-    bed.run("web")?;
-    let name = bed.runtime.cgroup().to_owned();
-    let directory = bed.runtime.directory().to_owned();
-    ensure!(
-        !traces(&name)?.is_empty(),
-        "the search for traces finds no running runtime"
-    );
-    drop(bed);
-    let left = traces(&name)?;
-    ensure!(left.is_empty(), "{left:#?}");
-    ensure!(!directory.exists(), "{} is left", directory.display());
-    Ok(())
-}
-
-fn next_test_removes_the_rest() -> Result<()> {
-    // As after a kill of everything at once: a cgroup that nobody holds, and its directory.
-    let directory = tempfile::Builder::new()
-        .prefix("minionet-cri-")
-        .tempdir()?
-        .keep();
-    let name = directory
-        .file_name()
-        .context("a temporary directory without a name")?;
-    let hierarchies = cgroup_hierarchies()?;
-    ensure!(
-        !hierarchies.is_empty(),
-        "no hierarchy of control groups is mounted"
-    );
-    for hierarchy in &hierarchies {
-        fs::create_dir(hierarchy.join(name))?;
-        fs::create_dir(hierarchy.join(name).join("pod"))?;
-    }
-    Bed::new()?.runtime.stop()?;
-    for left in hierarchies
-        .iter()
-        .map(|hierarchy| hierarchy.join(name))
-        .chain([directory.clone()])
-    {
-        ensure!(!left.exists(), "{} is left", left.display());
-    }
-    Ok(())
-}
-
-/// The mounted hierarchies of control groups in use: those of version 1, or that of version 2.
-fn cgroup_hierarchies() -> Result<Vec<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let of = |kind: &str| -> Vec<PathBuf> {
-        let fields = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>());
-        fields
-            .filter(|line| line[2] == kind)
-            .map(|line| PathBuf::from(line[1]))
-            .collect()
-    };
-    let first = of("cgroup");
-    Ok(if first.is_empty() {
-        of("cgroup2")
-    } else {
-        first
-    })
-}
-
-/// The network interfaces of a runtime's node.
-fn node_links(runtime: &Runtime) -> Result<String> {
-    let output = runtime.command("ip").args(["-o", "link"]).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Mounts, cgroups and processes that carry the name of a runtime.
-fn traces(name: &str) -> Result<Vec<String>> {
-    let mut found: Vec<String> = fs::read_to_string("/proc/self/mounts")?
-        .lines()
-        .filter(|line| line.contains(name))
-        .map(str::to_owned)
-        .collect();
-    for hierarchy in cgroup_hierarchies()? {
-        let cgroup = hierarchy.join(name);
-        if cgroup.exists() {
-            found.push(cgroup.display().to_string());
-        }
-    }
-    for process in fs::read_dir("/proc")? {
-        // A process may end while it is looked at.
-        let command = fs::read(process?.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        if command.contains(name) {
-            found.push(command.replace('\0', " "));
-        }
-    }
-    Ok(found)
-}
-
-/// Does the same with all items at the same time, each in a thread of its own.
-fn at_once<I: Sync, T: Send>(
-    items: &[I],
-    action: impl Fn(&I) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    thread::scope(|scope| {
-        let action = &action;
-        let threads: Vec<_> = items
-            .iter()
-            .map(|item| scope.spawn(move || action(item)))
-            .collect();
-        let results = threads.into_iter().map(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a thread of the test panicked"),
-        });
-        results.collect()
-    })
 }
