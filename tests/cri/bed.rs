@@ -41,17 +41,10 @@ impl Bed {
                 },
             }],
         });
-        fs::write(
-            directory.path().join("10-reference.conflist"),
-            list.to_string(),
-        )?;
+        fs::write(directory.path().join("10-reference.conflist"), list.to_string())?;
         let runtime = start(directory.path())?;
         let client = runtime.client();
-        Ok(Self {
-            runtime,
-            client,
-            _directory: directory,
-        })
+        Ok(Self { runtime, client, _directory: directory })
     }
 
     /// Runs a pod and an idle container in it; returns the identifiers of both.
@@ -67,21 +60,14 @@ impl Bed {
         let output = self.client.exec_sync(container, command, COMMAND)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.exit_code == 0,
-            "{command:?}: {}: {text}{errors}",
-            output.exit_code
-        );
+        ensure!(output.exit_code == 0, "{command:?}: {}: {text}{errors}", output.exit_code);
         Ok(text)
     }
 }
 
 /// Starts a runtime in a network namespace of its own with the given configuration.
 pub fn start(cni_conf: &Path) -> Result<Runtime> {
-    let options = Options {
-        cni_bin: vec![PathBuf::from(PLUGINS)],
-        cni_conf: cni_conf.to_owned(),
-    };
+    let options = Options { cni_bin: vec![PathBuf::from(PLUGINS)], cni_conf: cni_conf.to_owned() };
     Ok(Runtime::start(&options, |program| {
         let mut command = Command::new("unshare");
         let script = "ip link set lo up && exec \"$@\"";
@@ -97,16 +83,10 @@ pub fn node_links(runtime: &Runtime) -> Result<String> {
 }
 
 /// Does the same with all items at the same time, each in a thread of its own.
-pub fn at_once<I: Sync, T: Send>(
-    items: &[I],
-    action: impl Fn(&I) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+pub fn at_once<I: Sync, T: Send>(items: &[I], action: impl Fn(&I) -> Result<T> + Sync) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let action = &action;
-        let threads: Vec<_> = items
-            .iter()
-            .map(|item| scope.spawn(move || action(item)))
-            .collect();
+        let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || action(item))).collect();
         let results = threads.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,
             Err(_) => bail!("a thread of the test panicked"),

@@ -13,10 +13,7 @@ pub fn nothing_is_left_behind() -> Result<()> {
     bed.run("web")?;
     let name = bed.runtime.cgroup().to_owned();
     let directory = bed.runtime.directory().to_owned();
-    ensure!(
-        !traces(&name)?.is_empty(),
-        "the search for traces finds no running runtime"
-    );
+    ensure!(!traces(&name)?.is_empty(), "the search for traces finds no running runtime");
     drop(bed);
     let left = traces(&name)?;
     ensure!(left.is_empty(), "{left:#?}");
@@ -27,28 +24,16 @@ pub fn nothing_is_left_behind() -> Result<()> {
 /// A start removes what a killed test could not.
 pub fn next_test_removes_the_rest() -> Result<()> {
     // As after a kill of everything at once: a cgroup that nobody holds, and its directory.
-    let directory = tempfile::Builder::new()
-        .prefix("minionet-cri-")
-        .tempdir()?
-        .keep();
-    let name = directory
-        .file_name()
-        .context("a temporary directory without a name")?;
+    let directory = tempfile::Builder::new().prefix("minionet-cri-").tempdir()?.keep();
+    let name = directory.file_name().context("a temporary directory without a name")?;
     let hierarchies = cgroup_hierarchies()?;
-    ensure!(
-        !hierarchies.is_empty(),
-        "no hierarchy of control groups is mounted"
-    );
+    ensure!(!hierarchies.is_empty(), "no hierarchy of control groups is mounted");
     for hierarchy in &hierarchies {
         fs::create_dir(hierarchy.join(name))?;
         fs::create_dir(hierarchy.join(name).join("pod"))?;
     }
     Bed::new()?.runtime.stop()?;
-    for left in hierarchies
-        .iter()
-        .map(|hierarchy| hierarchy.join(name))
-        .chain([directory.clone()])
-    {
+    for left in hierarchies.iter().map(|hierarchy| hierarchy.join(name)).chain([directory.clone()]) {
         ensure!(!left.exists(), "{} is left", left.display());
     }
     Ok(())
@@ -58,20 +43,11 @@ pub fn next_test_removes_the_rest() -> Result<()> {
 fn cgroup_hierarchies() -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let of = |kind: &str| -> Vec<PathBuf> {
-        let fields = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>());
-        fields
-            .filter(|line| line[2] == kind)
-            .map(|line| PathBuf::from(line[1]))
-            .collect()
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        fields.filter(|line| line[2] == kind).map(|line| PathBuf::from(line[1])).collect()
     };
     let first = of("cgroup");
-    Ok(if first.is_empty() {
-        of("cgroup2")
-    } else {
-        first
-    })
+    Ok(if first.is_empty() { of("cgroup2") } else { first })
 }
 
 /// Mounts, cgroups and processes that carry the name of a runtime.

@@ -25,41 +25,24 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let needs = cri::available().and_then(|()| match Path::new(PLUGINS).join("ptp").is_file() {
         true => Ok(()),
-        false => Err(format!(
-            "{PLUGINS}/ptp not found (Debian: containernetworking-plugins)"
-        )),
+        false => Err(format!("{PLUGINS}/ptp not found (Debian: containernetworking-plugins)")),
     });
     let trials: [(&str, Test); 8] = [
-        (
-            "a_pod_has_its_addresses_and_a_container_answers",
-            pod_and_container,
-        ),
+        ("a_pod_has_its_addresses_and_a_container_answers", pod_and_container),
         ("thirty_pods_at_once", thirty_pods_at_once),
-        (
-            "pods_survive_a_killed_runtime",
-            pods_survive_a_killed_runtime,
-        ),
-        (
-            "without_configuration_the_network_is_not_ready",
-            no_configuration,
-        ),
+        ("pods_survive_a_killed_runtime", pods_survive_a_killed_runtime),
+        ("without_configuration_the_network_is_not_ready", no_configuration),
         ("a_configuration_arrives_whole", configuration_arrives),
         ("a_runtime_killed_half_way_recovers", killed_half_way),
         ("nothing_is_left_behind", leftovers::nothing_is_left_behind),
-        (
-            "what_a_killed_test_left_is_removed_by_the_next",
-            leftovers::next_test_removes_the_rest,
-        ),
+        ("what_a_killed_test_left_is_removed_by_the_next", leftovers::next_test_removes_the_rest),
     ];
     let trials = trials.into_iter().map(|(name, run)| match &needs {
-        Ok(()) => Trial::test(name, move || {
-            run().map_err(|error| format!("{error:?}").into())
-        }),
+        Ok(()) => Trial::test(name, move || run().map_err(|error| format!("{error:?}").into())),
         // It fails when it is run in spite of that (`--ignored`): nothing was tested.
         Err(reason) => {
             let failure = reason.clone();
-            Trial::test(format!("{name} ({reason})"), move || Err(failure.into()))
-                .with_ignored_flag(true)
+            Trial::test(format!("{name} ({reason})"), move || Err(failure.into())).with_ignored_flag(true)
         }
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
@@ -77,28 +60,14 @@ fn pod_and_container() -> Result<()> {
     let addresses = bed.client.pod_addresses(&pod)?;
     ensure!(addresses == ["10.99.0.2", "fd99::2"], "{addresses:?}");
     let links = bed.exec(&container, &["ip", "address", "show", "eth0"])?;
-    ensure!(
-        links.contains("10.99.0.2/24") && links.contains("fd99::2/64"),
-        "{links}"
-    );
+    ensure!(links.contains("10.99.0.2/24") && links.contains("fd99::2/64"), "{links}");
     let status = bed.client.pod_sandbox_status(&pod)?;
-    ensure!(
-        status
-            .info
-            .get("info")
-            .is_some_and(|info| info.contains("10.99.0.2")),
-        "{status:?}"
-    );
+    ensure!(status.info.get("info").is_some_and(|info| info.contains("10.99.0.2")), "{status:?}");
 
     let (other, client) = bed.run("client")?;
     bed.exec(&client, &["ping", "-c", "1", "-W", "10", "10.99.0.1"])?;
-    let output = bed
-        .client
-        .exec_sync(&client, &["sh", "-c", "echo oh >&2; exit 3"], COMMAND)?;
-    ensure!(
-        (output.exit_code, output.stderr.as_slice()) == (3, b"oh\n"),
-        "{output:?}"
-    );
+    let output = bed.client.exec_sync(&client, &["sh", "-c", "echo oh >&2; exit 3"], COMMAND)?;
+    ensure!((output.exit_code, output.stderr.as_slice()) == (3, b"oh\n"), "{output:?}");
 
     bed.client.stop_container(&container, Duration::ZERO)?;
     bed.client.remove_container(&container)?;
@@ -108,16 +77,9 @@ fn pod_and_container() -> Result<()> {
     }
     let left = bed.client.list_pod_sandbox()?;
     ensure!(left.is_empty(), "{left:?}");
-    let error = bed
-        .client
-        .pod_addresses(&pod)
-        .err()
-        .context("the pod is still known")?;
+    let error = bed.client.pod_addresses(&pod).err().context("the pod is still known")?;
     // 5 is "not found" among gRPC's status codes.
-    ensure!(
-        matches!(error, cri::CallError::Status { code: 5, .. }),
-        "{error}"
-    );
+    ensure!(matches!(error, cri::CallError::Status { code: 5, .. }), "{error}");
     let links = node_links(&bed.runtime)?;
     ensure!(!links.contains("veth"), "{links}");
     Ok(bed.runtime.stop()?)
@@ -136,17 +98,12 @@ fn configuration_arrives() -> Result<()> {
     }];
     config.annotations = [("note".to_owned(), "kept".to_owned())].into();
     config.labels = [("app".to_owned(), "web".to_owned())].into();
-    config.dns_config = Some(DnsConfig {
-        servers: vec!["10.0.0.53".to_owned()],
-        ..DnsConfig::default()
-    });
+    config.dns_config = Some(DnsConfig { servers: vec!["10.0.0.53".to_owned()], ..DnsConfig::default() });
     if let Some(linux) = &mut config.linux {
         linux.sysctls = [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into();
     }
     let pod = bed.client.run_pod_sandbox(&config)?;
-    let container = bed
-        .runtime
-        .run_container(&pod, &config, "main", &["sleep", "1000"])?;
+    let container = bed.runtime.run_container(&pod, &config, "main", &["sleep", "1000"])?;
 
     let status = bed.client.pod_sandbox_status(&pod)?;
     let info: serde_json::Value =
@@ -155,10 +112,7 @@ fn configuration_arrives() -> Result<()> {
     let mapping = serde_json::json!({
         "protocol": 1, "container_port": 53, "host_port": 5353, "host_ip": "10.0.0.1",
     });
-    ensure!(
-        arrived["port_mappings"] == serde_json::json!([mapping]),
-        "{arrived:#}"
-    );
+    ensure!(arrived["port_mappings"] == serde_json::json!([mapping]), "{arrived:#}");
     ensure!(arrived["annotations"]["note"] == "kept", "{arrived:#}");
     ensure!(arrived["labels"]["app"] == "web", "{arrived:#}");
     ensure!(arrived["hostname"] == "web", "{arrived:#}");
@@ -175,11 +129,8 @@ fn thirty_pods_at_once() -> Result<()> {
     let bed = Bed::new()?;
     let names: Vec<_> = (0..30).map(|number| format!("pod-{number}")).collect();
     let pods = at_once(&names, |name| Ok(bed.run(name)?.0))?;
-    let mut addresses = pods
-        .iter()
-        .map(|pod| bed.client.pod_addresses(pod))
-        .collect::<Result<Vec<_>, _>>()?
-        .concat();
+    let mut addresses =
+        pods.iter().map(|pod| bed.client.pod_addresses(pod)).collect::<Result<Vec<_>, _>>()?.concat();
     addresses.sort();
     addresses.dedup();
     ensure!(addresses.len() == 2 * pods.len(), "{addresses:?}");
@@ -195,10 +146,7 @@ fn pods_survive_a_killed_runtime() -> Result<()> {
     let mut bed = Bed::new()?;
     let (pod, container) = bed.run("web")?;
     bed.runtime.kill()?;
-    ensure!(
-        bed.client.version().is_err(),
-        "containerd still answers after SIGKILL"
-    );
+    ensure!(bed.client.version().is_err(), "containerd still answers after SIGKILL");
     bed.runtime.start_again()?;
     ensure!(bed.client.pod_addresses(&pod)? == ["10.99.0.2", "fd99::2"]);
     let links = bed.exec(&container, &["ip", "address", "show", "eth0"])?;
@@ -215,9 +163,7 @@ fn pods_survive_a_killed_runtime() -> Result<()> {
 
 fn killed_half_way() -> Result<()> {
     let mut bed = Bed::new()?;
-    let configs: Vec<_> = (0..8)
-        .map(|number| bed.runtime.pod(&format!("pod-{number}")))
-        .collect();
+    let configs: Vec<_> = (0..8).map(|number| bed.runtime.pod(&format!("pod-{number}"))).collect();
     thread::scope(|scope| -> Result<()> {
         for config in &configs {
             let client = bed.runtime.client();
@@ -227,11 +173,7 @@ fn killed_half_way() -> Result<()> {
         // The first veth means that some pods are in the middle of their start.
         let deadline = Instant::now() + COMMAND;
         while !node_links(&bed.runtime)?.contains("veth") {
-            ensure!(
-                Instant::now() < deadline,
-                "no pod got a veth; {}",
-                bed.runtime.log()
-            );
+            ensure!(Instant::now() < deadline, "no pod got a veth; {}", bed.runtime.log());
         }
         Ok(bed.runtime.kill()?)
     })?;

@@ -7,11 +7,11 @@ use prost::Message;
 
 use super::grpc::{CallError, unary};
 use super::proto::{
-    ContainerConfig, ContainerId, CreateContainerRequest, Empty, ExecSyncRequest, ExecSyncResponse,
-    Image, ImageSpec, ImageStatusRequest, ImageStatusResponse, ListPodSandboxRequest,
-    ListPodSandboxResponse, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatusRequest,
-    PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
-    StatusRequest, StatusResponse, StopContainerRequest, VersionRequest, VersionResponse,
+    ContainerConfig, ContainerId, CreateContainerRequest, Empty, ExecSyncRequest, ExecSyncResponse, Image,
+    ImageSpec, ImageStatusRequest, ImageStatusResponse, ListPodSandboxRequest, ListPodSandboxResponse,
+    PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatusRequest, PodSandboxStatusResponse,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, StatusRequest, StatusResponse,
+    StopContainerRequest, VersionRequest, VersionResponse,
 };
 
 /// How long a call may take: kubelet's own limit for RunPodSandbox, twice its
@@ -29,18 +29,12 @@ pub struct Client {
 impl Client {
     /// A client for the socket at `socket`, which need not exist yet.
     pub fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_owned(),
-            limit: LIMIT,
-        }
+        Self { socket: socket.to_owned(), limit: LIMIT }
     }
 
     /// The same with another limit for every call.
     pub fn with_limit(&self, limit: Duration) -> Self {
-        Self {
-            socket: self.socket.clone(),
-            limit,
-        }
+        Self { socket: self.socket.clone(), limit }
     }
 
     /// Who the runtime is.
@@ -48,12 +42,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`], as for every call here.
     pub fn version(&self) -> Result<VersionResponse, CallError> {
-        self.runtime(
-            "Version",
-            &VersionRequest {
-                version: "v1".to_owned(),
-            },
-        )
+        self.runtime("Version", &VersionRequest { version: "v1".to_owned() })
     }
 
     /// The runtime's conditions, `NetworkReady` among them.
@@ -81,9 +70,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`]; the plugin's error is quoted in the message of the status.
     pub fn run_pod_sandbox(&self, config: &PodSandboxConfig) -> Result<String, CallError> {
-        let request = RunPodSandboxRequest {
-            config: Some(config.clone()),
-        };
+        let request = RunPodSandboxRequest { config: Some(config.clone()) };
         let answer: RunPodSandboxResponse = self.runtime("RunPodSandbox", &request)?;
         Ok(answer.pod_sandbox_id)
     }
@@ -94,10 +81,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`]; also when the answer holds no status.
     pub fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatusResponse, CallError> {
-        let request = PodSandboxStatusRequest {
-            pod_sandbox_id: id.to_owned(),
-            verbose: true,
-        };
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
         let answer: PodSandboxStatusResponse = self.runtime("PodSandboxStatus", &request)?;
         match answer.status {
             Some(_) => Ok(answer),
@@ -119,9 +103,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn stop_pod_sandbox(&self, id: &str) -> Result<(), CallError> {
-        let request = PodSandboxId {
-            pod_sandbox_id: id.to_owned(),
-        };
+        let request = PodSandboxId { pod_sandbox_id: id.to_owned() };
         self.runtime::<Empty>("StopPodSandbox", &request).map(drop)
     }
 
@@ -130,11 +112,8 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn remove_pod_sandbox(&self, id: &str) -> Result<(), CallError> {
-        let request = PodSandboxId {
-            pod_sandbox_id: id.to_owned(),
-        };
-        self.runtime::<Empty>("RemovePodSandbox", &request)
-            .map(drop)
+        let request = PodSandboxId { pod_sandbox_id: id.to_owned() };
+        self.runtime::<Empty>("RemovePodSandbox", &request).map(drop)
     }
 
     /// All sandboxes, running or not.
@@ -142,8 +121,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn list_pod_sandbox(&self) -> Result<Vec<PodSandbox>, CallError> {
-        let answer: ListPodSandboxResponse =
-            self.runtime("ListPodSandbox", &ListPodSandboxRequest {})?;
+        let answer: ListPodSandboxResponse = self.runtime("ListPodSandbox", &ListPodSandboxRequest {})?;
         Ok(answer.items)
     }
 
@@ -172,9 +150,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn start_container(&self, id: &str) -> Result<(), CallError> {
-        let request = ContainerId {
-            container_id: id.to_owned(),
-        };
+        let request = ContainerId { container_id: id.to_owned() };
         self.runtime::<Empty>("StartContainer", &request).map(drop)
     }
 
@@ -183,10 +159,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CallError> {
-        let request = StopContainerRequest {
-            container_id: id.to_owned(),
-            timeout: whole_seconds(grace),
-        };
+        let request = StopContainerRequest { container_id: id.to_owned(), timeout: whole_seconds(grace) };
         self.runtime::<Empty>("StopContainer", &request).map(drop)
     }
 
@@ -195,9 +168,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn remove_container(&self, id: &str) -> Result<(), CallError> {
-        let request = ContainerId {
-            container_id: id.to_owned(),
-        };
+        let request = ContainerId { container_id: id.to_owned() };
         self.runtime::<Empty>("RemoveContainer", &request).map(drop)
     }
 
@@ -225,9 +196,7 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn image_status(&self, reference: &str) -> Result<Option<Image>, CallError> {
-        let image = Some(ImageSpec {
-            image: reference.to_owned(),
-        });
+        let image = Some(ImageSpec { image: reference.to_owned() });
         let answer: ImageStatusResponse =
             self.call("ImageService/ImageStatus", &ImageStatusRequest { image })?;
         Ok(answer.image)
@@ -246,20 +215,12 @@ impl Client {
         method: &str,
         request: &impl Message,
     ) -> Result<Answer, CallError> {
-        unary(
-            &self.socket,
-            &format!("/runtime.v1.{method}"),
-            request,
-            self.limit,
-        )
+        unary(&self.socket, &format!("/runtime.v1.{method}"), request, self.limit)
     }
 }
 
 fn missing(method: &str, what: &str) -> CallError {
-    CallError::Malformed {
-        method: method.to_owned(),
-        problem: format!("it has no {what}"),
-    }
+    CallError::Malformed { method: method.to_owned(), problem: format!("it has no {what}") }
 }
 
 fn whole_seconds(duration: Duration) -> i64 {

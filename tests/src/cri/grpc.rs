@@ -76,23 +76,13 @@ pub fn unary<Answer: Message + Default>(
     request: &impl Message,
     limit: Duration,
 ) -> Result<Answer, CallError> {
-    let connect = |source| CallError::Connect {
-        method: method.to_owned(),
-        source,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(connect)?;
+    let connect = |source| CallError::Connect { method: method.to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connect)?;
     runtime.block_on(async {
         let exchange = exchange(socket, method, frame(request));
-        let reply =
-            tokio::time::timeout(limit, exchange)
-                .await
-                .map_err(|_| CallError::Timeout {
-                    method: method.to_owned(),
-                    limit,
-                })??;
+        let reply = tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| CallError::Timeout { method: method.to_owned(), limit })??;
         reply.decode(method)
     })
 }
@@ -105,26 +95,14 @@ struct Reply {
 
 impl Reply {
     fn decode<Answer: Message + Default>(self, method: &str) -> Result<Answer, CallError> {
-        let malformed = |problem: String| CallError::Malformed {
-            method: method.to_owned(),
-            problem,
-        };
-        let header = |name| {
-            self.status
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
+        let malformed = |problem: String| CallError::Malformed { method: method.to_owned(), problem };
+        let header = |name| self.status.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let code = header("grpc-status")
             .parse::<i32>()
             .map_err(|_| malformed("it has no grpc-status".to_owned()))?;
         if code != 0 {
             let message = percent_decode(header("grpc-message"));
-            return Err(CallError::Status {
-                method: method.to_owned(),
-                code,
-                message,
-            });
+            return Err(CallError::Status { method: method.to_owned(), code, message });
         }
         let message = unframe(&self.body).map_err(malformed)?;
         Answer::decode(message).map_err(|error| malformed(error.to_string()))
@@ -132,16 +110,10 @@ impl Reply {
 }
 
 async fn exchange(socket: &Path, method: &str, body: Bytes) -> Result<Reply, CallError> {
-    let broken = |source| CallError::Transport {
-        method: method.to_owned(),
-        source,
-    };
+    let broken = |source| CallError::Transport { method: method.to_owned(), source };
     let stream = UnixStream::connect(socket)
         .await
-        .map_err(|source| CallError::Connect {
-            method: method.to_owned(),
-            source,
-        })?;
+        .map_err(|source| CallError::Connect { method: method.to_owned(), source })?;
     let (sender, connection) = client::handshake(stream).await.map_err(broken)?;
     // The connection makes progress beside the call and ends with the runtime of this call;
     // its error is seen by the call as well.
@@ -151,21 +123,14 @@ async fn exchange(socket: &Path, method: &str, body: Bytes) -> Result<Reply, Cal
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
-        .map_err(|error| CallError::Malformed {
-            method: method.to_owned(),
-            problem: error.to_string(),
-        })?;
+        .map_err(|error| CallError::Malformed { method: method.to_owned(), problem: error.to_string() })?;
     let mut sender = sender.ready().await.map_err(broken)?;
     let (response, mut upload) = sender.send_request(request, false).map_err(broken)?;
     upload.send_data(body, true).map_err(broken)?;
     let (head, mut download) = response.await.map_err(broken)?.into_parts();
     let body = read_all(&mut download).await.map_err(broken)?;
     // An error without a body carries its status in the first headers ("Trailers-Only").
-    let status = download
-        .trailers()
-        .await
-        .map_err(broken)?
-        .unwrap_or(head.headers);
+    let status = download.trailers().await.map_err(broken)?.unwrap_or(head.headers);
     Ok(Reply { body, status })
 }
 
@@ -193,10 +158,7 @@ fn frame(message: &impl Message) -> Bytes {
 /// The one message of a unary answer.
 fn unframe(body: &[u8]) -> Result<&[u8], String> {
     let Some((prefix, message)) = body.split_first_chunk::<PREFIX>() else {
-        return Err(format!(
-            "it has {} bytes, less than a message prefix",
-            body.len()
-        ));
+        return Err(format!("it has {} bytes, less than a message prefix", body.len()));
     };
     let [compressed, length @ ..] = *prefix;
     if compressed != 0 {
@@ -204,10 +166,7 @@ fn unframe(body: &[u8]) -> Result<&[u8], String> {
     }
     let announced = u32::from_be_bytes(length);
     if u32::try_from(message.len()) != Ok(announced) {
-        return Err(format!(
-            "it announces {announced} bytes and has {}",
-            message.len()
-        ));
+        return Err(format!("it announces {announced} bytes and has {}", message.len()));
     }
     Ok(message)
 }
@@ -235,24 +194,16 @@ mod tests {
 
     #[test]
     fn a_message_survives_its_frame() {
-        let id = PodSandboxId {
-            pod_sandbox_id: "a".repeat(300),
-        };
+        let id = PodSandboxId { pod_sandbox_id: "a".repeat(300) };
         let framed = frame(&id);
         assert_eq!(PodSandboxId::decode(unframe(&framed).unwrap()).unwrap(), id);
     }
 
     #[test]
     fn broken_frames_are_refused() {
-        let framed = frame(&VersionRequest {
-            version: "v1".to_owned(),
-        });
+        let framed = frame(&VersionRequest { version: "v1".to_owned() });
         assert!(unframe(&framed[..3]).unwrap_err().contains("3 bytes"));
-        assert!(
-            unframe(&framed[..framed.len() - 1])
-                .unwrap_err()
-                .contains("announces 4")
-        );
+        assert!(unframe(&framed[..framed.len() - 1]).unwrap_err().contains("announces 4"));
         let mut compressed = framed.to_vec();
         compressed[0] = 1;
         assert!(unframe(&compressed).unwrap_err().contains("compressed"));

@@ -19,9 +19,7 @@ use super::config::{BUSYBOX_IMAGE, PAUSE_IMAGE};
 const IDLE: [&str; 3] = ["/bin/busybox", "sleep", "2147483647"];
 
 /// Directories that a container expects.
-const DIRECTORIES: [&str; 8] = [
-    "bin/", "dev/", "etc/", "proc/", "root/", "sys/", "tmp/", "var/",
-];
+const DIRECTORIES: [&str; 8] = ["bin/", "dev/", "etc/", "proc/", "root/", "sys/", "tmp/", "var/"];
 
 /// The archive with both images, from the statically linked busybox at `busybox`.
 ///
@@ -40,11 +38,7 @@ fn applets(busybox: &Path) -> io::Result<Vec<String>> {
         return Err(io::Error::other(problem));
     }
     let names = String::from_utf8_lossy(&output.stdout);
-    Ok(names
-        .lines()
-        .filter(|name| *name != "busybox")
-        .map(str::to_owned)
-        .collect())
+    Ok(names.lines().filter(|name| *name != "busybox").map(str::to_owned).collect())
 }
 
 fn build(busybox: &[u8], applets: &[String]) -> io::Result<Vec<u8>> {
@@ -56,12 +50,7 @@ fn build(busybox: &[u8], applets: &[String]) -> io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     file(&mut archive, "layer.tar", 0o644, &layer)?;
     file(&mut archive, "config.json", 0o644, &config)?;
-    file(
-        &mut archive,
-        "manifest.json",
-        0o644,
-        &serde_json::to_vec(&manifest)?,
-    )?;
+    file(&mut archive, "manifest.json", 0o644, &serde_json::to_vec(&manifest)?)?;
     archive.into_inner()
 }
 
@@ -70,19 +59,10 @@ fn layer(busybox: &[u8], applets: &[String]) -> io::Result<Vec<u8>> {
     let mut layer = Builder::new(Vec::new());
     for directory in DIRECTORIES {
         let mode = if directory == "tmp/" { 0o1777 } else { 0o755 };
-        layer.append_data(
-            &mut header(EntryType::Directory, mode),
-            directory,
-            io::empty(),
-        )?;
+        layer.append_data(&mut header(EntryType::Directory, mode), directory, io::empty())?;
     }
     file(&mut layer, "bin/busybox", 0o755, busybox)?;
-    file(
-        &mut layer,
-        "etc/passwd",
-        0o644,
-        b"root:x:0:0:root:/root:/bin/sh\n",
-    )?;
+    file(&mut layer, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
     for applet in applets {
         let mut link = header(EntryType::Symlink, 0o777);
         layer.append_link(&mut link, format!("bin/{applet}"), "busybox")?;
@@ -92,10 +72,7 @@ fn layer(busybox: &[u8], applets: &[String]) -> io::Result<Vec<u8>> {
 
 /// The image's configuration (OCI image specification, `config.md`).
 fn config(layer: &[u8]) -> Value {
-    let digest: String = Sha256::digest(layer)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(layer).iter().map(|byte| format!("{byte:02x}")).collect();
     json!({
         "architecture": architecture(),
         "os": "linux",
@@ -150,10 +127,7 @@ mod tests {
                 let mut entry = entry.unwrap();
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content).unwrap();
-                (
-                    entry.path().unwrap().to_string_lossy().into_owned(),
-                    content,
-                )
+                (entry.path().unwrap().to_string_lossy().into_owned(), content)
             })
             .collect()
     }
@@ -180,9 +154,6 @@ mod tests {
 
     #[test]
     fn the_same_input_gives_the_same_bytes() {
-        assert_eq!(
-            build(b"binary", &[]).unwrap(),
-            build(b"binary", &[]).unwrap()
-        );
+        assert_eq!(build(b"binary", &[]).unwrap(), build(b"binary", &[]).unwrap());
     }
 }

@@ -18,14 +18,8 @@ const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// Directories of programs, searched in this order beside `PATH`.
-const DIRECTORIES: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const DIRECTORIES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Inode number of the first user namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
@@ -40,10 +34,7 @@ pub fn available() -> Result<(), String> {
     if let Err(reason) = real_root() {
         missing.push(reason);
     }
-    let absent: Vec<_> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| find(program).is_none())
-        .collect();
+    let absent: Vec<_> = PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).collect();
     if !absent.is_empty() {
         let programs: Vec<_> = absent.iter().map(|(program, _)| *program).collect();
         let mut packages: Vec<_> = absent.iter().map(|(_, package)| *package).collect();
@@ -58,15 +49,9 @@ pub fn available() -> Result<(), String> {
         && !fs::read(&busybox).is_ok_and(|elf| is_static(&elf))
     {
         let path = busybox.display();
-        missing.push(format!(
-            "{path} is not statically linked (Debian: busybox-static)"
-        ));
+        missing.push(format!("{path} is not statically linked (Debian: busybox-static)"));
     }
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(missing.join("; "))
-    }
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
 }
 
 /// Root of a user namespace may not mount cgroups nor make devices.
@@ -108,11 +93,8 @@ fn is_static(elf: &[u8]) -> bool {
         return false;
     };
     (0..count).all(|index| {
-        let at = index
-            .checked_mul(size)
-            .and_then(|distance| distance.checked_add(offset));
-        at.and_then(|at| chunk(elf, at))
-            .is_some_and(|kind| u32::from_ne_bytes(kind) != PT_INTERP)
+        let at = index.checked_mul(size).and_then(|distance| distance.checked_add(offset));
+        at.and_then(|at| chunk(elf, at)).is_some_and(|kind| u32::from_ne_bytes(kind) != PT_INTERP)
     })
 }
 

@@ -46,9 +46,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// containerd does not answer.
-    #[error(
-        "containerd did not start, or did not answer within {limit:?}; the end of its log:\n{log}"
-    )]
+    #[error("containerd did not start, or did not answer within {limit:?}; the end of its log:\n{log}")]
     NotReady {
         /// How long was waited.
         limit: Duration,
@@ -99,10 +97,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError`]; nothing is left behind then.
-    pub fn start(
-        options: &Options,
-        spawn: impl FnOnce(&str) -> Command,
-    ) -> Result<Self, RuntimeError> {
+    pub fn start(options: &Options, spawn: impl FnOnce(&str) -> Command) -> Result<Self, RuntimeError> {
         let directory = tempfile::Builder::new()
             .prefix("minionet-cri-")
             .tempdir()
@@ -112,12 +107,7 @@ impl Runtime {
         let cgroup = file_name(directory.path());
         let supervisor = Supervisor::start(directory.path(), &cgroup, spawn)?;
         let client = Client::new(&directory.path().join("containerd.sock"));
-        let mut runtime = Self {
-            supervisor,
-            directory,
-            cgroup,
-            client,
-        };
+        let mut runtime = Self { supervisor, directory, cgroup, client };
         runtime.start_again()?;
         runtime.import_images()?;
         Ok(runtime)
@@ -161,10 +151,7 @@ impl Runtime {
         let client = self.client.with_limit(START);
         poll::until(START, || client.status().ok())
             .map(drop)
-            .ok_or_else(|| RuntimeError::NotReady {
-                limit: START,
-                log: tail(&self.log()),
-            })
+            .ok_or_else(|| RuntimeError::NotReady { limit: START, log: tail(&self.log()) })
     }
 
     /// containerd's log since the first start; empty when it cannot be read.
@@ -215,18 +202,11 @@ impl Runtime {
         command: &[&str],
     ) -> Result<String, CallError> {
         let config = ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: name.to_owned(),
-                attempt: 0,
-            }),
-            image: Some(ImageSpec {
-                image: BUSYBOX_IMAGE.to_owned(),
-            }),
+            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+            image: Some(ImageSpec { image: BUSYBOX_IMAGE.to_owned() }),
             command: command.iter().map(|&word| word.to_owned()).collect(),
         };
-        let id = self
-            .client
-            .create_container(sandbox, &config, sandbox_config)?;
+        let id = self.client.create_container(sandbox, &config, sandbox_config)?;
         self.client.start_container(&id)?;
         Ok(id)
     }
@@ -248,14 +228,7 @@ impl Runtime {
             .command("ctr")
             .arg("--address")
             .arg(self.directory.path().join("containerd.sock"))
-            .args([
-                "--namespace",
-                "k8s.io",
-                "images",
-                "import",
-                "--snapshotter",
-                "native",
-            ])
+            .args(["--namespace", "k8s.io", "images", "import", "--snapshotter", "native"])
             .arg(&path)
             .output()
             .map_err(prepare("ctr"))?;
@@ -265,11 +238,8 @@ impl Runtime {
         }
         // CRI learns of the images by an event.
         for reference in [PAUSE_IMAGE, BUSYBOX_IMAGE] {
-            poll::until(START, || self.client.image_status(reference).ok().flatten()).ok_or_else(
-                || RuntimeError::Import {
-                    output: format!("CRI does not know {reference}"),
-                },
-            )?;
+            poll::until(START, || self.client.image_status(reference).ok().flatten())
+                .ok_or_else(|| RuntimeError::Import { output: format!("CRI does not know {reference}") })?;
         }
         Ok(())
     }
@@ -280,12 +250,7 @@ fn write_files(directory: &Path, options: &Options) -> Result<(), RuntimeError> 
     let cni_bin = directory.join("cni-bin");
     collect_plugins(&options.cni_bin, &cni_bin)?;
     let crun = program("crun")?;
-    let layout = Layout {
-        directory,
-        cni_bin: &cni_bin,
-        cni_conf: &options.cni_conf,
-        crun: &crun,
-    };
+    let layout = Layout { directory, cni_bin: &cni_bin, cni_conf: &options.cni_conf, crun: &crun };
     let path = directory.join("config.toml");
     std::fs::write(&path, config::render(&layout)).map_err(prepare(&path.display().to_string()))
 }
@@ -314,17 +279,11 @@ fn program(name: &'static str) -> Result<PathBuf, RuntimeError> {
 
 fn prepare(what: &str) -> impl Fn(io::Error) -> RuntimeError + use<> {
     let what = what.to_owned();
-    move |source| RuntimeError::Prepare {
-        what: what.clone(),
-        source,
-    }
+    move |source| RuntimeError::Prepare { what: what.clone(), source }
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn tail(log: &str) -> String {

@@ -69,14 +69,7 @@ impl Supervisor {
     ) -> Result<Self, SupervisorError> {
         let mut process = spawn("unshare")
             // A slave sees what is mounted outside later on and shows nothing of its own.
-            .args([
-                "--mount",
-                "--propagation",
-                "slave",
-                "--pid",
-                "--fork",
-                "--mount-proc",
-            ])
+            .args(["--mount", "--propagation", "slave", "--pid", "--fork", "--mount-proc"])
             .args(["--", "sh", "-c", SCRIPT, "supervisor", cgroup])
             .arg(directory)
             .stdin(Stdio::piped())
@@ -86,16 +79,9 @@ impl Supervisor {
             .map_err(SupervisorError::Spawn)?;
         let commands = process.stdin.take();
         let Some(replies) = process.stdout.take().map(BufReader::new) else {
-            return Err(SupervisorError::Spawn(std::io::Error::other(
-                "no standard output",
-            )));
+            return Err(SupervisorError::Spawn(std::io::Error::other("no standard output")));
         };
-        let mut supervisor = Self {
-            process,
-            commands,
-            replies,
-            cgroup: cgroup.to_owned(),
-        };
+        let mut supervisor = Self { process, commands, replies, cgroup: cgroup.to_owned() };
         supervisor.expect_reply("get ready")?;
         Ok(supervisor)
     }
@@ -126,17 +112,12 @@ impl Supervisor {
     /// Kills everything in the namespaces, removes what it left, and waits for that.
     pub(super) fn end(mut self) -> Result<(), SupervisorError> {
         let Some(status) = self.close() else {
-            return Err(SupervisorError::Stuck {
-                cgroup: self.cgroup.clone(),
-            });
+            return Err(SupervisorError::Stuck { cgroup: self.cgroup.clone() });
         };
         if status.success() {
             return Ok(());
         }
-        Err(SupervisorError::Unclean {
-            status,
-            stderr: self.complaints(),
-        })
+        Err(SupervisorError::Unclean { status, stderr: self.complaints() })
     }
 
     /// Closes the supervisor's input and waits for its end; none if it had to be killed.
@@ -164,10 +145,7 @@ impl Supervisor {
         let mut reply = String::new();
         match self.replies.read_line(&mut reply) {
             Ok(length) if length > 0 => Ok(()),
-            _ => Err(SupervisorError::Gone {
-                task: task.to_owned(),
-                stderr: self.complaints(),
-            }),
+            _ => Err(SupervisorError::Gone { task: task.to_owned(), stderr: self.complaints() }),
         }
     }
 
