@@ -8,6 +8,7 @@ mod conflist;
 mod files;
 mod logging;
 mod node;
+mod notices;
 mod plan;
 mod resolve;
 mod run;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use minionet_core::addr::Family;
 use minionet_core::config::Config;
-use minionet_core::constants::{CNI_CONF_FILE, DEVICE, RUN_DIR, STATE_DIR};
+use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Identity, LocalAddress};
 use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds, snapshot};
@@ -21,6 +21,7 @@ use minionet_core::overlay::{self, Change, Device, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
+use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay as kernel;
 use tracing::{debug, error, info, warn};
 
@@ -46,6 +47,8 @@ pub struct Node {
     trusted: bool,
     /// The peers as they were last saved.
     saved: Option<Snapshot>,
+    /// Which notifications of the kernel matter.
+    interest: Interest,
 }
 
 /// What follows from this node's own address.
@@ -83,6 +86,12 @@ impl Node {
             asked: false,
             trusted: false,
             saved: None,
+            interest: Interest {
+                device: DEVICE.to_owned(),
+                links: Vec::new(),
+                protocol: ROUTE_PROTOCOL_PEER,
+                table: NFT_TABLE.to_owned(),
+            },
         };
         node.restore();
         Ok(node)
@@ -98,6 +107,11 @@ impl Node {
         self.reconcile();
         self.trusted |= self.membership.is_complete();
         self.save();
+    }
+
+    /// Which notifications of the kernel are worth another look at its tables.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
     }
 
     /// When to ask again.
@@ -129,12 +143,12 @@ impl Node {
     fn try_reconcile(&mut self) -> Result<()> {
         self.identify()?;
         let Some(own) = self.own.clone() else { return Ok(()) };
-        let device = self.device(&own)?;
+        let (device, underlay) = self.device(&own)?;
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &own.me, &peers);
         sysctls::apply(own.me.block(Family::V6).is_some())?;
-        let failures = self.settle(&wanted)?;
+        let failures = self.settle(&wanted, underlay)?;
         self.hand_over(&own, wanted.device.mtu)?;
         match failures {
             None => Ok(()),
@@ -186,31 +200,29 @@ impl Node {
         Ok(addresses.iter().filter_map(local).collect())
     }
 
-    /// What the VTEP should be.
-    fn device(&mut self, own: &Own) -> Result<Device> {
-        let underlay_mtu = match self.config.underlay_mtu {
-            Some(mtu) => mtu,
-            None => {
-                let name = &own.identity.interface;
-                let link = self.socket.link(Which::Name(name))?;
-                link.with_context(|| format!("the interface {name} is gone"))?.mtu
-            }
-        };
-        Ok(Device {
+    /// What the VTEP should be, and the number of the interface below it.
+    fn device(&mut self, own: &Own) -> Result<(Device, u32)> {
+        let name = &own.identity.interface;
+        let link = self.socket.link(Which::Name(name))?;
+        let link = link.with_context(|| format!("the interface {name} is gone"))?;
+        let underlay_mtu = self.config.underlay_mtu.unwrap_or(link.mtu);
+        let device = Device {
             name: DEVICE.to_owned(),
             vni: self.config.vni,
             port: self.config.port,
             local: own.identity.address,
             mac: own.me.mac,
             mtu: overlay::overlay_mtu(own.plan.underlay(), underlay_mtu),
-        })
+        };
+        Ok((device, link.index))
     }
 
     /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay) -> Result<Option<String>> {
+    fn settle(&mut self, wanted: &Overlay, underlay: u32) -> Result<Option<String>> {
         let mut refused = None;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
+            self.interest.links = observed.device.iter().map(|d| d.index).chain([underlay]).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.

@@ -12,7 +12,11 @@ use tracing::{info, warn};
 
 use crate::logging;
 use crate::node::Node;
+use crate::notices::Notices;
 use crate::resolve::Lookups;
+
+/// How long to wait after a notification for those that follow it, before looking at the tables.
+const DEBOUNCE: Duration = Duration::from_millis(10);
 
 /// Runs until a signal asks to stop. Nothing is torn down then: the overlay stays as it is, so
 /// that a restart or an upgrade costs no packet.
@@ -35,6 +39,9 @@ async fn watch(config: Config) -> Result<()> {
     let mut lookups = Some(Lookups::new(config.resolvers.clone(), config.dns_timeout));
     let mut asking: Option<JoinHandle<(Lookups, Round)>> = None;
     let mut refresh = Instant::now();
+    // Listening begins before the first look at the tables, so that nothing falls between.
+    let mut notices = Notices::open()?;
+    let mut repair: Option<Instant> = None;
     let mut node = Node::new(config)?;
 
     loop {
@@ -53,6 +60,16 @@ async fn watch(config: Config) -> Result<()> {
                 refresh = Instant::now() + node.next_refresh();
             }
             _ = audit.tick() => node.reconcile(),
+            noticed = notices.next(node.interest()) => {
+                if noticed? {
+                    // Changes come in bursts: the first of them starts the wait.
+                    repair.get_or_insert(Instant::now() + DEBOUNCE);
+                }
+            }
+            () = sleep_until(repair.unwrap_or_else(Instant::now)), if repair.is_some() => {
+                repair = None;
+                node.reconcile();
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
