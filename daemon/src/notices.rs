@@ -18,11 +18,7 @@ impl Notices {
     /// # Errors
     /// When the kernel refuses a socket.
     pub fn open() -> Result<Self> {
-        let open = |source| -> Result<AsyncFd<Monitor>> {
-            let monitor = Monitor::open(source)?;
-            AsyncFd::with_interest(monitor, Ready::READABLE).context("cannot wait for notifications")
-        };
-        Ok(Notices { route: open(Source::Route)?, nft: open(Source::Nft)? })
+        Ok(Notices { route: listen(Source::Route)?, nft: listen(Source::Nft)? })
     }
 
     /// Waits for notifications; says whether something of interest was changed.
@@ -41,4 +37,13 @@ impl Notices {
         }
         Ok(noticed.changed)
     }
+}
+
+fn listen(source: Source) -> Result<AsyncFd<Monitor>> {
+    let monitor = Monitor::open(source)?;
+    // SAFETY: the monitor owns its descriptor, which stays open as long as the monitor lives
+    // and is never replaced by another.
+    #[allow(unsafe_code)]
+    let registered = unsafe { AsyncFd::register_with_interest(monitor, Ready::READABLE) };
+    registered.context("cannot wait for notifications")
 }
