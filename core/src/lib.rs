@@ -18,5 +18,6 @@
 pub mod addr;
 pub mod constants;
 pub mod handoff;
+pub mod identity;
 pub mod membership;
 pub mod plan;
