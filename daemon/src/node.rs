@@ -15,7 +15,7 @@ use minionet_core::addr::Family;
 use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Identity, LocalAddress};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
 use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds, snapshot};
 use minionet_core::overlay::{self, Change, Device, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
@@ -128,7 +128,7 @@ impl Node {
                 }
             }
             // Nothing is wrong yet while the first question is on its way.
-            Err(error) if !self.asked && error.is::<identity::Unknown>() => info!("waiting for DNS"),
+            Err(error) if !self.asked && error.is::<IdentityError>() => info!("waiting for DNS"),
             Err(error) => {
                 let text = format!("{error:#}");
                 // Once, not with every round.
@@ -159,19 +159,20 @@ impl Node {
     /// Finds this node's own address among the local ones, and everything that follows from it.
     fn identify(&mut self) -> Result<()> {
         let local = self.local_addresses()?;
-        let identity = identity::choose(&identity::Input {
+        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let identity = identity::choose(&Evidence {
             local: &local,
             answered: &self.membership.addresses(),
-            node_ip: self.config.node_ip,
-            interface: self.config.interface.as_deref(),
             node_networks: &self.config.node_networks,
-            last: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
+            overrides: &overrides,
+            current: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
         })?;
-        if self.own.as_ref().is_some_and(|own| own.identity == identity) {
+        if let Some(own) = self.own.as_mut().filter(|own| own.identity.is_same_place(&identity)) {
+            own.identity = identity;
             return Ok(());
         }
         let subnet =
-            if self.config.node_networks.is_empty() { Some(identity.default_network()?) } else { None };
+            if self.config.node_networks.is_empty() { Some(identity.default_node_network()?) } else { None };
         let plan = self.config.plan(subnet)?;
         let me = plan.node(identity.address)?;
         let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
@@ -189,13 +190,19 @@ impl Node {
     fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
         let links = self.socket.links()?;
         // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let usable =
+        let outward =
             |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
         let addresses = self.socket.addresses(None)?;
         let local = |a: &minionet_netlink::address::Address| {
-            let link = usable(a.index)?;
-            let (interface, prefix_len) = (link.name.clone(), a.prefix_len);
-            Some(LocalAddress { address: a.addr, prefix_len, interface, usable: a.usable && a.global })
+            let link = outward(a.index).filter(|_| a.global)?;
+            Some(LocalAddress {
+                address: a.addr,
+                prefix_len: a.prefix_len,
+                interface: link.name.clone(),
+                tentative: a.tentative,
+                deprecated: a.deprecated,
+                secondary: a.secondary,
+            })
         };
         Ok(addresses.iter().filter_map(local).collect())
     }
