@@ -130,7 +130,8 @@ fn five_hundred_records_need_tcp() -> Result<()> {
 
 fn four_thousand_records_fit_into_tcp() -> Result<()> {
     let whole = world(4000)?.tcp(PATIENT)?;
-    ensure!(!whole.metadata.truncation && addresses(&whole).len() == 4000);
+    let count = addresses(&whole).len();
+    ensure!(!whole.metadata.truncation && count == 4000, "{count} records, {:?}", whole.metadata);
     Ok(())
 }
 
