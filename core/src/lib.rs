@@ -19,5 +19,7 @@ pub mod addr;
 pub mod config;
 pub mod constants;
 pub mod handoff;
+pub mod identity;
+pub mod membership;
 pub mod overlay;
 pub mod plan;

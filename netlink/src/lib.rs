@@ -11,6 +11,7 @@
 //! | [`link`] | network devices, above all the VTEP |
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
+//! | [`monitor`] | notifications that something of ours was changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
 
@@ -18,6 +19,7 @@ pub mod address;
 mod decode;
 pub mod error;
 pub mod link;
+pub mod monitor;
 pub mod neighbour;
 pub mod netns;
 pub mod overlay;
