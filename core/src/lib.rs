@@ -1,1 +1,3 @@
 //! core of minionet.
+
+pub mod nft;
