@@ -1,1 +1,3 @@
 //! netlink of minionet.
+
+pub mod nft;

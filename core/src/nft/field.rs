@@ -137,14 +137,20 @@ impl Field {
     /// `ip6 daddr`
     pub const IP6_DADDR: Self = Self::Header(Header::Ip6Daddr);
     /// `udp dport`
-    pub const UDP_DPORT: Self =
-        Self::Header(Header::Port { proto: Some(UDP), destination: true });
+    pub const UDP_DPORT: Self = Self::Header(Header::Port {
+        proto: Some(UDP),
+        destination: true,
+    });
     /// `tcp dport`
-    pub const TCP_DPORT: Self =
-        Self::Header(Header::Port { proto: Some(TCP), destination: true });
+    pub const TCP_DPORT: Self = Self::Header(Header::Port {
+        proto: Some(TCP),
+        destination: true,
+    });
     /// `th dport`: the destination port of whatever transport protocol it is.
-    pub const TH_DPORT: Self =
-        Self::Header(Header::Port { proto: None, destination: true });
+    pub const TH_DPORT: Self = Self::Header(Header::Port {
+        proto: None,
+        destination: true,
+    });
     /// `ct state`
     pub const CT_STATE: Self = Self::Ct(CtKey::State);
     /// `ct status`
@@ -154,11 +160,17 @@ impl Field {
     /// `ct mark`
     pub const CT_MARK: Self = Self::Ct(CtKey::Mark);
     /// `fib daddr type`
-    pub const FIB_DADDR_TYPE: Self =
-        Self::Fib { addr: FibAddr::Daddr, iif: false, result: FibResult::Type };
+    pub const FIB_DADDR_TYPE: Self = Self::Fib {
+        addr: FibAddr::Daddr,
+        iif: false,
+        result: FibResult::Type,
+    };
     /// `fib saddr . iif oif`: whether the way back to the source is the interface it came in by.
-    pub const FIB_SADDR_IIF: Self =
-        Self::Fib { addr: FibAddr::Saddr, iif: true, result: FibResult::Exists };
+    pub const FIB_SADDR_IIF: Self = Self::Fib {
+        addr: FibAddr::Saddr,
+        iif: true,
+        result: FibResult::Exists,
+    };
 
     /// The type of the field's values.
     pub fn data_type(self) -> DataType {
@@ -190,10 +202,20 @@ impl Field {
         match self {
             Self::Meta(key) => Expr::Meta { key, dreg },
             Self::Ct(key) => Expr::Ct { key, dreg },
-            Self::Fib { addr, iif, result } => Expr::Fib { addr, iif, result, dreg },
+            Self::Fib { addr, iif, result } => Expr::Fib {
+                addr,
+                iif,
+                result,
+                dreg,
+            },
             Self::Header(header) => {
                 let (base, offset, len) = header.place();
-                Expr::Payload { base, offset, len, dreg }
+                Expr::Payload {
+                    base,
+                    offset,
+                    len,
+                    dreg,
+                }
             }
         }
     }
@@ -201,7 +223,9 @@ impl Field {
     /// What else must hold for the field to exist: in a table of the family `inet` an IPv4 address
     /// is only looked for in an IPv4 packet. `nft` adds the same conditions on its own.
     pub(super) fn condition(self) -> Option<(MetaKey, u8)> {
-        let Self::Header(header) = self else { return None };
+        let Self::Header(header) = self else {
+            return None;
+        };
         // NFPROTO_IPV4 and NFPROTO_IPV6, linux/netfilter.h.
         match header {
             Header::IpSaddr | Header::IpDaddr => Some((MetaKey::NfProto, 2)),
@@ -233,11 +257,18 @@ impl Header {
         let (offset, pseudo_header) = match self {
             Self::IpSaddr | Self::IpDaddr => (Some(10), true),
             Self::Ip6Saddr | Self::Ip6Daddr => (None, true),
-            Self::Port { proto: Some(TCP), .. } => (Some(16), false),
-            Self::Port { proto: Some(UDP), .. } => (Some(6), false),
+            Self::Port {
+                proto: Some(TCP), ..
+            } => (Some(16), false),
+            Self::Port {
+                proto: Some(UDP), ..
+            } => (Some(6), false),
             Self::Port { .. } | Self::Raw { .. } => (None, false),
         };
-        PayloadCsum { offset, pseudo_header }
+        PayloadCsum {
+            offset,
+            pseudo_header,
+        }
     }
 }
 

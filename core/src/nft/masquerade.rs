@@ -64,10 +64,20 @@ pub fn masquerade(policy: &Masquerade) -> Ruleset {
     let mut ruleset = Ruleset::new(TABLE);
     ruleset.sets = vec![
         // Constant: what decides about NAT changes only together with the whole table.
-        SetSpec::set(PODS4, [DataType::Ipv4]).interval().constant().with(of(&policy.pods, false)),
-        SetSpec::set(PODS6, [DataType::Ipv6]).interval().constant().with(of(&policy.pods, true)),
-        SetSpec::set(EXEMPT4, [DataType::Ipv4]).interval().with(of(&policy.exempt, false)),
-        SetSpec::set(EXEMPT6, [DataType::Ipv6]).interval().with(of(&policy.exempt, true)),
+        SetSpec::set(PODS4, [DataType::Ipv4])
+            .interval()
+            .constant()
+            .with(of(&policy.pods, false)),
+        SetSpec::set(PODS6, [DataType::Ipv6])
+            .interval()
+            .constant()
+            .with(of(&policy.pods, true)),
+        SetSpec::set(EXEMPT4, [DataType::Ipv4])
+            .interval()
+            .with(of(&policy.exempt, false)),
+        SetSpec::set(EXEMPT6, [DataType::Ipv6])
+            .interval()
+            .with(of(&policy.exempt, true)),
     ];
     ruleset.chains = vec![Chain {
         name: POSTROUTING.to_owned(),
@@ -89,7 +99,10 @@ fn rules(foreign_mark: u32) -> Vec<Rule> {
         // service. The kernel translates a source once per connection, for the first chain at this
         // hook that asks for it, and skips the others; were that ours, kube-proxy's chain would
         // not take the mark off again, and the mark would follow the packet wherever it goes.
-        rules.push(pass([Field::MARK.masked(foreign_mark, foreign_mark)], "kube-proxy does it"));
+        rules.push(pass(
+            [Field::MARK.masked(foreign_mark, foreign_mark)],
+            "kube-proxy does it",
+        ));
     }
     let not_a_pod = "not from a pod";
     // One rule for each family, as an address set has one: a packet of the other family does not
@@ -105,7 +118,10 @@ fn rules(foreign_mark: u32) -> Vec<Rule> {
     rules.push(pass([Field::IP6_DADDR.within(MULTICAST6)], "multicast"));
     // Random ports: two connections that get the same one at the same moment lose a packet, and
     // the deterministic choice makes that likely (kubernetes issue 56903).
-    rules.push(Rule::of([Statement::Counter, Statement::Masquerade(NatFlags::FULLY_RANDOM)]));
+    rules.push(Rule::of([
+        Statement::Counter,
+        Statement::Masquerade(NatFlags::FULLY_RANDOM),
+    ]));
     rules
 }
 

@@ -26,7 +26,7 @@ mod tests;
 pub use drift::{Drift, drift};
 pub use error::ModelError;
 pub use expr::{BitOps, CmpOp, Expr, NatFlags, PayloadBase, PayloadCsum, Reg};
-pub use field::{CtKey, Field, FibAddr, FibResult, Header, MetaKey};
+pub use field::{CtKey, FibAddr, FibResult, Field, Header, MetaKey};
 pub use masquerade::{
     EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade,
 };

@@ -154,12 +154,18 @@ pub struct Rule {
 impl Rule {
     /// A rule of these statements.
     pub fn of(statements: impl Into<Vec<Statement>>) -> Self {
-        Self { statements: statements.into(), comment: String::new() }
+        Self {
+            statements: statements.into(),
+            comment: String::new(),
+        }
     }
 
     /// The same with a comment.
     pub fn comment(self, comment: impl Into<String>) -> Self {
-        Self { comment: comment.into(), ..self }
+        Self {
+            comment: comment.into(),
+            ..self
+        }
     }
 }
 
@@ -189,11 +195,18 @@ impl MatchOn {
 
     /// `… vmap @map`
     pub fn vmap(self, map: impl Into<String>) -> Statement {
-        Statement::VerdictMap { key: self.0, map: map.into() }
+        Statement::VerdictMap {
+            key: self.0,
+            map: map.into(),
+        }
     }
 
     fn relate(self, relation: Relation, operand: Operand) -> Statement {
-        Statement::Match(Match { fields: self.0, relation, operand })
+        Statement::Match(Match {
+            fields: self.0,
+            relation,
+            operand,
+        })
     }
 }
 

@@ -104,37 +104,58 @@ impl SetSpec {
         key: impl Into<Vec<DataType>>,
         data: impl Into<Vec<DataType>>,
     ) -> Self {
-        Self { data: SetData::Values(data.into()), ..Self::set(name, key) }
+        Self {
+            data: SetData::Values(data.into()),
+            ..Self::set(name, key)
+        }
     }
 
     /// A map from this key to verdicts.
     pub fn verdict_map(name: impl Into<String>, key: impl Into<Vec<DataType>>) -> Self {
-        Self { data: SetData::Verdict, ..Self::set(name, key) }
+        Self {
+            data: SetData::Verdict,
+            ..Self::set(name, key)
+        }
     }
 
     /// The same with `flags interval`.
     pub fn interval(self) -> Self {
-        Self { interval: true, ..self }
+        Self {
+            interval: true,
+            ..self
+        }
     }
 
     /// The same with `flags constant`.
     pub fn constant(self) -> Self {
-        Self { constant: true, ..self }
+        Self {
+            constant: true,
+            ..self
+        }
     }
 
     /// The same with `flags dynamic`.
     pub fn dynamic(self) -> Self {
-        Self { dynamic: true, ..self }
+        Self {
+            dynamic: true,
+            ..self
+        }
     }
 
     /// The set with exactly these elements.
     pub fn with(self, elements: Vec<Element>) -> Set {
-        Set { spec: self, contents: Contents::Fixed(elements) }
+        Set {
+            spec: self,
+            contents: Contents::Fixed(elements),
+        }
     }
 
     /// The set whose elements come and go at run time.
     pub fn kept(self) -> Set {
-        Set { spec: self, contents: Contents::Kept }
+        Set {
+            spec: self,
+            contents: Contents::Kept,
+        }
     }
 
     /// Whether the key is a concatenation with ranges, which the kernel keeps in another
@@ -148,31 +169,39 @@ impl SetSpec {
     /// # Errors
     /// [`ModelError::ElementKey`], [`ModelError::ElementData`] or [`ModelError::ElementRange`].
     pub fn check(&self, element: &Element) -> Result<(), ModelError> {
-        let types = element.key.iter().map(|span| span.from.data_type());
-        let ends = element.key.iter().map(|span| span.to.data_type());
-        if !types.eq(self.key.iter().copied()) || !ends.eq(self.key.iter().copied()) {
+        self.check_key(element)?;
+        self.check_data(element)
+    }
+
+    /// Checks that the key of an element fits this set, whatever its data.
+    ///
+    /// # Errors
+    /// [`ModelError::ElementKey`] or [`ModelError::ElementRange`].
+    pub fn check_key(&self, element: &Element) -> Result<(), ModelError> {
+        let from = element.key.iter().map(|span| span.from.data_type());
+        let to = element.key.iter().map(|span| span.to.data_type());
+        if !from.eq(self.key.iter().copied()) || !to.eq(self.key.iter().copied()) {
             return Err(ModelError::ElementKey {
                 set: self.name.clone(),
                 element: element.to_string(),
                 key: joined(&self.key, " . "),
             });
         }
-        self.check_data(element)?;
-        let range = |reason| ModelError::ElementRange {
-            set: self.name.clone(),
-            element: element.to_string(),
-            reason,
-        };
         for span in element.key.iter().filter(|span| !span.is_single()) {
-            if !self.interval {
-                return Err(range("the set has no flag interval"));
-            }
-            if span.from.data_type().host_order() {
-                return Err(range("values in host byte order have no ranges"));
-            }
-            if span.from.bytes() > span.to.bytes() {
-                return Err(range("it runs backwards"));
-            }
+            let reason = if !self.interval {
+                "the set has no flag interval"
+            } else if span.from.data_type().host_order() {
+                "values in host byte order have no ranges"
+            } else if span.from.bytes() > span.to.bytes() {
+                "it runs backwards"
+            } else {
+                continue;
+            };
+            return Err(ModelError::ElementRange {
+                set: self.name.clone(),
+                element: element.to_string(),
+                reason,
+            });
         }
         Ok(())
     }
@@ -180,9 +209,10 @@ impl SetSpec {
     fn check_data(&self, element: &Element) -> Result<(), ModelError> {
         let (fits, wanted) = match (&self.data, &element.data) {
             (SetData::None, data) => (data.is_none(), "nothing".to_owned()),
-            (SetData::Verdict, data) => {
-                (matches!(data, Some(Datum::Verdict(_))), "verdict".to_owned())
-            }
+            (SetData::Verdict, data) => (
+                matches!(data, Some(Datum::Verdict(_))),
+                "verdict".to_owned(),
+            ),
             (SetData::Values(types), data) => (
                 matches!(data, Some(Datum::Values(values))
                     if values.iter().map(Value::data_type).eq(types.iter().copied())),
@@ -205,7 +235,10 @@ impl SetSpec {
 impl Span {
     /// A range, both ends included.
     pub fn range(from: impl Into<Value>, to: impl Into<Value>) -> Self {
-        Self { from: from.into(), to: to.into() }
+        Self {
+            from: from.into(),
+            to: to.into(),
+        }
     }
 
     /// Every address of a network; bits of the host part are ignored.
@@ -225,7 +258,10 @@ impl Span {
 impl<V: Into<Value>> From<V> for Span {
     fn from(value: V) -> Self {
         let value = value.into();
-        Self { from: value.clone(), to: value }
+        Self {
+            from: value.clone(),
+            to: value,
+        }
     }
 }
 
@@ -234,17 +270,26 @@ impl<V: Into<Value>> From<V> for Span {
 impl Element {
     /// An element of a plain set.
     pub fn key(key: impl Into<Vec<Span>>) -> Self {
-        Self { key: key.into(), data: None }
+        Self {
+            key: key.into(),
+            data: None,
+        }
     }
 
     /// An element of a map to values.
     pub fn map(key: impl Into<Vec<Span>>, values: impl Into<Vec<Value>>) -> Self {
-        Self { key: key.into(), data: Some(Datum::Values(values.into())) }
+        Self {
+            key: key.into(),
+            data: Some(Datum::Values(values.into())),
+        }
     }
 
     /// An element of a verdict map.
     pub fn verdict(key: impl Into<Vec<Span>>, verdict: Verdict) -> Self {
-        Self { key: key.into(), data: Some(Datum::Verdict(verdict)) }
+        Self {
+            key: key.into(),
+            data: Some(Datum::Verdict(verdict)),
+        }
     }
 
     /// The networks as elements of an interval set: sorted, and what overlaps or touches merged,
@@ -267,7 +312,10 @@ impl Element {
                 _ => merged.push((from, to)),
             }
         }
-        merged.into_iter().map(|(from, to)| Self::key([Span::range(from, to)])).collect()
+        merged
+            .into_iter()
+            .map(|(from, to)| Self::key([Span::range(from, to)]))
+            .collect()
     }
 }
 
