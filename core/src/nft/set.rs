@@ -249,6 +249,21 @@ impl Span {
         }
     }
 
+    /// The length of the prefix, if the span is all addresses of a network.
+    pub fn prefix(&self) -> Option<u32> {
+        let (from, to, bits) = match (&self.from, &self.to) {
+            (Value::Ipv4(from), Value::Ipv4(to)) => {
+                (u32::from(*from).into(), u32::from(*to).into(), 32)
+            }
+            (Value::Ipv6(from), Value::Ipv6(to)) => (u128::from(*from), u128::from(*to), 128),
+            _ => return None,
+        };
+        // In a network the first address ends in zeros where the last one ends in ones.
+        let host = from ^ to;
+        let host_bits = host.trailing_ones();
+        (from & host == 0 && host_bits == host.count_ones()).then_some(bits - host_bits)
+    }
+
     /// Whether the span is one value.
     pub fn is_single(&self) -> bool {
         self.from == self.to

@@ -208,7 +208,10 @@ impl Display for Span {
         if self.is_single() {
             return write!(f, "{}", self.from);
         }
-        write!(f, "{}-{}", self.from, self.to)
+        match self.prefix() {
+            Some(prefix) => write!(f, "{}/{prefix}", self.from),
+            None => write!(f, "{}-{}", self.from, self.to),
+        }
     }
 }
 
