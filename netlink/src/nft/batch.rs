@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::error::Subject;
 use super::uapi::*;
 use super::wire::Attrs;
 
@@ -20,10 +21,23 @@ pub struct Part {
 /// What a message of a batch asks for.
 #[derive(Debug, Clone)]
 pub struct Step {
+    /// The kind of object that it is about.
+    pub subject: Subject,
     /// In words, such as "add chain postrouting".
     pub action: String,
     /// Its parts.
     pub parts: Vec<Part>,
+}
+
+impl Step {
+    /// A step without parts.
+    pub fn new(subject: Subject, action: impl Into<String>) -> Self {
+        Self {
+            subject,
+            action: action.into(),
+            parts: Vec::new(),
+        }
+    }
 }
 
 /// Messages of one transaction, numbered from 0.
@@ -48,25 +62,12 @@ impl Batch {
     }
 
     /// Appends a message.
-    pub fn push(&mut self, kind: u16, flags: u16, action: impl Into<String>, attrs: Attrs) {
-        self.push_parts(kind, flags, action, attrs, Vec::new());
-    }
-
-    /// Appends a message with parts that can be named in an error.
-    pub fn push_parts(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        action: impl Into<String>,
-        attrs: Attrs,
-        parts: Vec<Part>,
-    ) {
-        let action = action.into();
+    pub fn push(&mut self, kind: u16, flags: u16, step: Step, attrs: Attrs) {
         match attrs.finish() {
             Some(bytes) => self.messages.push((kind, flags, bytes)),
-            None => self.too_long = self.too_long.take().or(Some(action.clone())),
+            None => self.too_long = self.too_long.take().or(Some(step.action.clone())),
         }
-        self.steps.push(Step { action, parts });
+        self.steps.push(step);
     }
 
     /// What the messages ask for, in their order.

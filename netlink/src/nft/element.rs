@@ -6,7 +6,8 @@
 
 use minionet_core::nft::{DataType, Datum, Element, SetData, SetSpec, Span, Value};
 
-use super::batch::Batch;
+use super::batch::{Batch, Step};
+use super::error::Subject;
 use super::expr::{decode_verdict, encode_verdict, value};
 use super::uapi::*;
 use super::wire::{Attrs, Malformed, Parsed};
@@ -54,7 +55,7 @@ pub fn change(batch: &mut Batch, kind: u16, table: &str, spec: &SetSpec, element
                 spec.name
             ),
         };
-        batch.push(kind, flags, action, attrs);
+        batch.push(kind, flags, Step::new(Subject::Elements, action), attrs);
         rest = &rest[count..];
     }
 }

@@ -4,8 +4,9 @@ use minionet_core::nft::{
     BaseChain, Chain, ChainType, DataType, Element, Hook, Policy, Rule, Ruleset, SetData, SetSpec,
 };
 
-use super::batch::{Batch, Part};
+use super::batch::{Batch, Part, Step};
 use super::element;
+use super::error::Subject;
 use super::expr;
 use super::uapi::*;
 use super::wire::Attrs;
@@ -18,19 +19,9 @@ pub fn replace(ruleset: &Ruleset, elements: &[Vec<Element>]) -> Batch {
     let table = &ruleset.table;
     let mut batch = Batch::new(format!("replace table inet {table}"));
     // Deleting what is not there is an error; creating what is there is not.
-    batch.push(
-        NEWTABLE,
-        NLM_F_CREATE,
-        format!("add table inet {table}"),
-        table_name(table),
-    );
+    add_table(&mut batch, table);
     delete_table(&mut batch, table);
-    batch.push(
-        NEWTABLE,
-        NLM_F_CREATE,
-        format!("add table inet {table}"),
-        table_name(table),
-    );
+    add_table(&mut batch, table);
     for (index, set) in ruleset.sets.iter().enumerate() {
         add_set(&mut batch, table, &set.spec, index as u32 + 1);
     }
@@ -48,14 +39,15 @@ pub fn replace(ruleset: &Ruleset, elements: &[Vec<Element>]) -> Batch {
     batch
 }
 
+fn add_table(batch: &mut Batch, table: &str) {
+    let step = Step::new(Subject::Table, format!("add table inet {table}"));
+    batch.push(NEWTABLE, NLM_F_CREATE, step, table_name(table));
+}
+
 /// Appends the deletion of a table with everything in it.
 pub fn delete_table(batch: &mut Batch, table: &str) {
-    batch.push(
-        DELTABLE,
-        0,
-        format!("delete table inet {table}"),
-        table_name(table),
-    );
+    let step = Step::new(Subject::Table, format!("delete table inet {table}"));
+    batch.push(DELTABLE, 0, step, table_name(table));
 }
 
 /// The attributes that name a table.
@@ -134,7 +126,7 @@ fn add_set(batch: &mut Batch, table: &str, spec: &SetSpec, id: u32) {
         spec.name,
         spec.to_string().trim_end_matches(';')
     );
-    batch.push(NEWSET, NLM_F_CREATE, action, attrs);
+    batch.push(NEWSET, NLM_F_CREATE, Step::new(Subject::Set, action), attrs);
 }
 
 /// What nft keeps beside a set to print it: the byte order of its key and data.
@@ -171,7 +163,12 @@ fn add_chain(batch: &mut Batch, table: &str, chain: &Chain) {
         });
         action = format!("{action} ({})", base.to_string().trim_end_matches(';'));
     }
-    batch.push(NEWCHAIN, NLM_F_CREATE, action, attrs);
+    batch.push(
+        NEWCHAIN,
+        NLM_F_CREATE,
+        Step::new(Subject::Chain, action),
+        attrs,
+    );
 }
 
 fn add_rule(batch: &mut Batch, table: &str, chain: &Chain, index: usize, rule: &Rule) {
@@ -203,7 +200,12 @@ fn add_rule(batch: &mut Batch, table: &str, chain: &Chain, index: usize, rule: &
         attrs.raw(RULE_USERDATA, &userdata);
     }
     let action = format!("add rule {} of chain {}, \"{rule}\"", index + 1, chain.name);
-    batch.push_parts(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, action, attrs, parts);
+    let step = Step {
+        subject: Subject::Rule,
+        action,
+        parts,
+    };
+    batch.push(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, step, attrs);
 }
 
 // === numbers of base chains, both ways ===

@@ -84,9 +84,26 @@ pub enum NftError {
     },
 }
 
+/// The kind of object that a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A table, or nf_tables as a whole.
+    Table,
+    /// A set or map.
+    Set,
+    /// A chain.
+    Chain,
+    /// A rule.
+    Rule,
+    /// Elements of a set or map.
+    Elements,
+}
+
 /// The kernel's answer to a request that it refused, and what the request was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// What it was about.
+    pub subject: Subject,
     /// What was to be done, such as "add rule 3 of chain postrouting".
     pub action: String,
     /// The part of a rule that the kernel pointed at: the name of an expression.
@@ -119,27 +136,41 @@ impl Refusal {
     /// What an operator can do about it, where that is clear.
     fn hint(&self) -> Option<String> {
         let expr = self.expr.as_deref();
-        Some(match (self.errno, expr) {
-            (Errno::EPERM | Errno::EACCES, _) => {
+        Some(match (self.errno, self.subject, expr) {
+            (Errno::EPERM | Errno::EACCES, ..) => {
                 "it takes CAP_NET_ADMIN over the network namespace".into()
             }
-            (Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT, None) => {
-                "the kernel needs CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET, and CONFIG_NFT_NAT \
-                 for chains of type nat"
+            (
+                Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT,
+                Subject::Table,
+                _,
+            ) => "the kernel needs CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET".into(),
+            (Errno::ENOENT, Subject::Rule, Some("lookup")) => {
+                "there is no such set in the table".into()
+            }
+            (Errno::ENOENT, Subject::Rule, Some("immediate")) => {
+                "there is no such chain in the table".into()
+            }
+            (Errno::ENOENT, Subject::Rule, Some(expr)) => {
+                format!("the kernel lacks nft_{}", module(expr))
+            }
+            (Errno::ENOENT | Errno::EOPNOTSUPP, Subject::Chain, _) => {
+                "there is no such type of chain at this hook, or the kernel lacks it \
+                 (nft_chain_nat for nat)"
                     .into()
             }
-            (Errno::ENOENT, Some("lookup")) => "there is no such set in the table".into(),
-            (Errno::ENOENT, Some("immediate")) => "there is no such chain in the table".into(),
-            (Errno::ENOENT, Some(expr)) => format!("the kernel lacks nft_{}", module(expr)),
-            (Errno::EOPNOTSUPP, Some(expr)) => {
-                format!("the kernel's nft_{} cannot do that here", module(expr))
+            (Errno::EOPNOTSUPP, Subject::Rule, _) => {
+                "what it does is not possible in a chain of this type or at this hook, or not in \
+                 this kernel"
+                    .into()
             }
-            (Errno::EEXIST, _) if self.action.contains("element") => {
+            (Errno::ENOENT, Subject::Elements, _) => {
+                "there is no such set, or one of them is not in it".into()
+            }
+            (Errno::EEXIST, Subject::Elements, _) => {
                 "one of them overlaps another element, or is there with other data".into()
             }
-            (Errno::EBUSY, _) if self.action.contains("element") => {
-                "the set is constant and in use".into()
-            }
+            (Errno::EBUSY, Subject::Elements, _) => "the set is constant and in use".into(),
             _ => return None,
         })
     }

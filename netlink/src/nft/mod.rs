@@ -18,7 +18,7 @@ use minionet_core::nft::{Contents, Drift, Element, Observed, Ruleset, SetSpec, d
 use nix::errno::Errno;
 
 use batch::Batch;
-pub use error::{NftError, Refusal};
+pub use error::{NftError, Refusal, Subject};
 use socket::NftSocket;
 use uapi::{
     DELSETELEM, GETSETELEM, GETTABLE, NEWSETELEM, NFPROTO_UNSPEC, SET_ELEM_LIST_ELEMENTS,
@@ -329,6 +329,7 @@ fn kept(spec: &SetSpec, found: Option<&Observed>) -> Vec<Element> {
 /// A race that was noticed here rather than by the kernel.
 fn changed(action: &str) -> NftError {
     NftError::Refused(Refusal {
+        subject: Subject::Table,
         action: action.to_owned(),
         expr: None,
         errno: Errno::EINTR,

@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::batch::{Batch, MESSAGE_HEADER, message};
-use super::error::{NftError, Refusal};
+use super::error::{NftError, Refusal, Subject};
 use super::uapi::*;
 use super::wire::{Attrs, Malformed, Parsed};
 
@@ -204,6 +204,7 @@ impl NftSocket {
                     (Some(step), errno) => {
                         acknowledged += 1;
                         let mut refusal = refusal(&step.action, errno, message);
+                        refusal.subject = step.subject;
                         let offset = offset.and_then(|offset| offset.checked_sub(MESSAGE_HEADER));
                         let at = |part: &&super::batch::Part| {
                             offset.is_some_and(|offset| part.range.contains(&offset))
@@ -287,6 +288,7 @@ fn malformed(action: &str) -> impl FnOnce(Malformed) -> NftError {
 fn refusal(action: &str, errno: i32, message: Option<String>) -> Refusal {
     let errno = Errno::from_raw(errno);
     Refusal {
+        subject: Subject::Table,
         action: action.to_owned(),
         expr: None,
         errno,
