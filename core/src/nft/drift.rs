@@ -104,54 +104,30 @@ pub enum Drift {
 /// Counters are not compared, nor are the elements of [`Contents::Kept`] sets.
 pub fn drift(wanted: &Ruleset, found: Option<&Observed>) -> Vec<Drift> {
     let Some(found) = found else {
-        return vec![Drift::TableMissing {
-            table: wanted.table.clone(),
-        }];
+        return vec![Drift::TableMissing { table: wanted.table.clone() }];
     };
     let mut all = Vec::new();
     if found.dormant {
-        all.push(Drift::TableDormant {
-            table: wanted.table.clone(),
-        });
+        all.push(Drift::TableDormant { table: wanted.table.clone() });
     }
     for set in &wanted.sets {
         match found.set(&set.spec.name) {
-            None => all.push(Drift::SetMissing {
-                set: set.spec.name.clone(),
-            }),
+            None => all.push(Drift::SetMissing { set: set.spec.name.clone() }),
             Some(observed) => set_drift(set, observed, &mut all),
         }
     }
-    for set in found
-        .sets
-        .iter()
-        .filter(|set| wanted.set(&set.name).is_none())
-    {
-        all.push(Drift::SetUnexpected {
-            set: set.name.clone(),
-        });
+    for set in found.sets.iter().filter(|set| wanted.set(&set.name).is_none()) {
+        all.push(Drift::SetUnexpected { set: set.name.clone() });
     }
     for chain in &wanted.chains {
         match found.chain(&chain.name) {
-            None => all.push(Drift::ChainMissing {
-                chain: chain.name.clone(),
-            }),
+            None => all.push(Drift::ChainMissing { chain: chain.name.clone() }),
             Some(observed) => chain_drift(chain, observed, &mut all),
         }
     }
-    let known: BTreeSet<&str> = wanted
-        .chains
-        .iter()
-        .map(|chain| chain.name.as_str())
-        .collect();
-    for chain in found
-        .chains
-        .iter()
-        .filter(|chain| !known.contains(chain.name.as_str()))
-    {
-        all.push(Drift::ChainUnexpected {
-            chain: chain.name.clone(),
-        });
+    let known: BTreeSet<&str> = wanted.chains.iter().map(|chain| chain.name.as_str()).collect();
+    for chain in found.chains.iter().filter(|chain| !known.contains(chain.name.as_str())) {
+        all.push(Drift::ChainUnexpected { chain: chain.name.clone() });
     }
     all
 }
@@ -163,10 +139,7 @@ fn set_drift(wanted: &Set, found: &ObservedSet, all: &mut Vec<Drift>) {
         return all.push(Drift::SetDiffers {
             set: name.clone(),
             wanted: wanted.spec.to_string(),
-            found: found.map_or_else(
-                || "types or flags of another program".into(),
-                |spec| spec.to_string(),
-            ),
+            found: found.map_or_else(|| "types or flags of another program".into(), |spec| spec.to_string()),
         });
     }
     let Contents::Fixed(elements) = &wanted.contents else {
@@ -177,28 +150,18 @@ fn set_drift(wanted: &Set, found: &ObservedSet, all: &mut Vec<Drift>) {
     all.extend(
         wanted
             .difference(&found)
-            .map(|element| Drift::ElementMissing {
-                set: name.clone(),
-                element: (*element).clone(),
-            }),
+            .map(|element| Drift::ElementMissing { set: name.clone(), element: (*element).clone() }),
     );
     all.extend(
         found
             .difference(&wanted)
-            .map(|element| Drift::ElementUnexpected {
-                set: name.clone(),
-                element: (*element).clone(),
-            }),
+            .map(|element| Drift::ElementUnexpected { set: name.clone(), element: (*element).clone() }),
     );
 }
 
 fn chain_drift(wanted: &Chain, found: &ObservedChain, all: &mut Vec<Drift>) {
     if wanted.base != found.base {
-        all.push(Drift::ChainDiffers {
-            chain: wanted.name.clone(),
-            wanted: wanted.base,
-            found: found.base,
-        });
+        all.push(Drift::ChainDiffers { chain: wanted.name.clone(), wanted: wanted.base, found: found.base });
     }
     // A rule is what it does and what it says; equal rules are told apart by nothing.
     let mut left: Vec<_> = found.rules.iter().collect();
@@ -206,16 +169,11 @@ fn chain_drift(wanted: &Chain, found: &ObservedChain, all: &mut Vec<Drift>) {
     let before = all.len();
     for (index, rule) in wanted.rules.iter().enumerate() {
         let exprs = rule.exprs();
-        match left
-            .iter()
-            .position(|it| it.exprs == exprs && it.comment == rule.comment)
-        {
+        match left.iter().position(|it| it.exprs == exprs && it.comment == rule.comment) {
             Some(place) => order.push(left.remove(place).handle),
-            None => all.push(Drift::RuleMissing {
-                chain: wanted.name.clone(),
-                index,
-                rule: rule.to_string(),
-            }),
+            None => {
+                all.push(Drift::RuleMissing { chain: wanted.name.clone(), index, rule: rule.to_string() })
+            }
         }
     }
     all.extend(left.into_iter().map(|rule| Drift::RuleUnexpected {
@@ -224,17 +182,14 @@ fn chain_drift(wanted: &Chain, found: &ObservedChain, all: &mut Vec<Drift>) {
         exprs: rule.exprs.clone(),
     }));
     if all.len() == before && !found.rules.iter().map(|rule| rule.handle).eq(order) {
-        all.push(Drift::RulesReordered {
-            chain: wanted.name.clone(),
-        });
+        all.push(Drift::RulesReordered { chain: wanted.name.clone() });
     }
 }
 
 impl Display for Drift {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let place = |base: &Option<BaseChain>| {
-            base.map_or_else(|| "no hook".to_owned(), |base| base.to_string())
-        };
+        let place =
+            |base: &Option<BaseChain>| base.map_or_else(|| "no hook".to_owned(), |base| base.to_string());
         match self {
             Self::TableMissing { table } => write!(f, "table inet {table} is missing"),
             Self::TableDormant { table } => write!(f, "table inet {table} is dormant"),
@@ -251,26 +206,13 @@ impl Display for Drift {
             }
             Self::ChainMissing { chain } => write!(f, "chain {chain} is missing"),
             Self::ChainUnexpected { chain } => write!(f, "chain {chain} is not ours"),
-            Self::ChainDiffers {
-                chain,
-                wanted,
-                found,
-            } => {
-                write!(
-                    f,
-                    "chain {chain} is \"{}\" instead of \"{}\"",
-                    place(found),
-                    place(wanted)
-                )
+            Self::ChainDiffers { chain, wanted, found } => {
+                write!(f, "chain {chain} is \"{}\" instead of \"{}\"", place(found), place(wanted))
             }
             Self::RuleMissing { chain, index, rule } => {
                 write!(f, "chain {chain} lacks its rule {}: {rule}", index + 1)
             }
-            Self::RuleUnexpected {
-                chain,
-                handle,
-                exprs,
-            } => {
+            Self::RuleUnexpected { chain, handle, exprs } => {
                 write!(
                     f,
                     "chain {chain} has a rule that is not ours, handle {handle}: {}",

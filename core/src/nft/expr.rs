@@ -296,21 +296,10 @@ impl fmt::Display for Expr {
         match self {
             Self::Meta { key, dreg } => write!(f, "[{dreg} = {key}]"),
             Self::MetaSet { key, sreg } => write!(f, "[{key} = {sreg}]"),
-            Self::Payload {
-                base,
-                offset,
-                len,
-                dreg,
-            } => {
+            Self::Payload { base, offset, len, dreg } => {
                 write!(f, "[{dreg} = {base} {offset}+{len}]")
             }
-            Self::PayloadSet {
-                base,
-                offset,
-                len,
-                sreg,
-                ..
-            } => {
+            Self::PayloadSet { base, offset, len, sreg, .. } => {
                 write!(f, "[{base} {offset}+{len} = {sreg}]")
             }
             Self::Cmp { sreg, op, data } => {
@@ -325,27 +314,13 @@ impl fmt::Display for Expr {
                 write!(f, "[{sreg} {op} {}]", Hex(data))
             }
             Self::Bitwise { sreg, dreg, ops } => {
-                write!(
-                    f,
-                    "[{dreg} = {sreg} & {} ^ {}]",
-                    Hex(&ops.mask),
-                    Hex(&ops.xor)
-                )
+                write!(f, "[{dreg} = {sreg} & {} ^ {}]", Hex(&ops.mask), Hex(&ops.xor))
             }
-            Self::Range {
-                sreg,
-                negated,
-                from,
-                to,
-            } => {
+            Self::Range { sreg, negated, from, to } => {
                 let op = if *negated { "outside" } else { "in" };
                 write!(f, "[{sreg} {op} {}-{}]", Hex(from), Hex(to))
             }
-            Self::Lookup {
-                set,
-                sreg,
-                inverted,
-            } => {
+            Self::Lookup { set, sreg, inverted } => {
                 let op = if *inverted { "not in" } else { "in" };
                 write!(f, "[{sreg} {op} @{set}]")
             }
@@ -355,23 +330,12 @@ impl fmt::Display for Expr {
             Self::Verdict(verdict) => write!(f, "[{verdict}]"),
             Self::Ct { key, dreg } => write!(f, "[{dreg} = {key}]"),
             Self::CtSet { key, sreg } => write!(f, "[{key} = {sreg}]"),
-            Self::Fib {
-                addr,
-                iif,
-                result,
-                dreg,
-            } => {
-                let field = super::Field::Fib {
-                    addr: *addr,
-                    iif: *iif,
-                    result: *result,
-                };
+            Self::Fib { addr, iif, result, dreg } => {
+                let field = super::Field::Fib { addr: *addr, iif: *iif, result: *result };
                 write!(f, "[{dreg} = {field}]")
             }
             Self::Masq { flags } => write!(f, "[masquerade{flags}]"),
-            Self::Dnat {
-                addr, port, flags, ..
-            } => {
+            Self::Dnat { addr, port, flags, .. } => {
                 write!(f, "[dnat {addr}")?;
                 if let Some(port) = port {
                     write!(f, ":{port}")?;

@@ -137,20 +137,11 @@ impl Field {
     /// `ip6 daddr`
     pub const IP6_DADDR: Self = Self::Header(Header::Ip6Daddr);
     /// `udp dport`
-    pub const UDP_DPORT: Self = Self::Header(Header::Port {
-        proto: Some(UDP),
-        destination: true,
-    });
+    pub const UDP_DPORT: Self = Self::Header(Header::Port { proto: Some(UDP), destination: true });
     /// `tcp dport`
-    pub const TCP_DPORT: Self = Self::Header(Header::Port {
-        proto: Some(TCP),
-        destination: true,
-    });
+    pub const TCP_DPORT: Self = Self::Header(Header::Port { proto: Some(TCP), destination: true });
     /// `th dport`: the destination port of whatever transport protocol it is.
-    pub const TH_DPORT: Self = Self::Header(Header::Port {
-        proto: None,
-        destination: true,
-    });
+    pub const TH_DPORT: Self = Self::Header(Header::Port { proto: None, destination: true });
     /// `ct state`
     pub const CT_STATE: Self = Self::Ct(CtKey::State);
     /// `ct status`
@@ -160,17 +151,9 @@ impl Field {
     /// `ct mark`
     pub const CT_MARK: Self = Self::Ct(CtKey::Mark);
     /// `fib daddr type`
-    pub const FIB_DADDR_TYPE: Self = Self::Fib {
-        addr: FibAddr::Daddr,
-        iif: false,
-        result: FibResult::Type,
-    };
+    pub const FIB_DADDR_TYPE: Self = Self::Fib { addr: FibAddr::Daddr, iif: false, result: FibResult::Type };
     /// `fib saddr . iif oif`: whether the way back to the source is the interface it came in by.
-    pub const FIB_SADDR_IIF: Self = Self::Fib {
-        addr: FibAddr::Saddr,
-        iif: true,
-        result: FibResult::Exists,
-    };
+    pub const FIB_SADDR_IIF: Self = Self::Fib { addr: FibAddr::Saddr, iif: true, result: FibResult::Exists };
 
     /// The type of the field's values.
     pub fn data_type(self) -> DataType {
@@ -178,9 +161,7 @@ impl Field {
             Self::Meta(key) => match key {
                 MetaKey::Mark => DataType::Mark,
                 MetaKey::Iif | MetaKey::Oif => DataType::IfIndex,
-                MetaKey::IifName | MetaKey::OifName | MetaKey::IifKind | MetaKey::OifKind => {
-                    DataType::IfName
-                }
+                MetaKey::IifName | MetaKey::OifName | MetaKey::IifKind | MetaKey::OifKind => DataType::IfName,
                 MetaKey::NfProto => DataType::Integer(1),
                 MetaKey::L4Proto => DataType::Proto,
                 MetaKey::Other(_) => DataType::Integer(4),
@@ -202,20 +183,10 @@ impl Field {
         match self {
             Self::Meta(key) => Expr::Meta { key, dreg },
             Self::Ct(key) => Expr::Ct { key, dreg },
-            Self::Fib { addr, iif, result } => Expr::Fib {
-                addr,
-                iif,
-                result,
-                dreg,
-            },
+            Self::Fib { addr, iif, result } => Expr::Fib { addr, iif, result, dreg },
             Self::Header(header) => {
                 let (base, offset, len) = header.place();
-                Expr::Payload {
-                    base,
-                    offset,
-                    len,
-                    dreg,
-                }
+                Expr::Payload { base, offset, len, dreg }
             }
         }
     }
@@ -245,9 +216,7 @@ impl Header {
             Self::IpDaddr => (PayloadBase::Network, 16, 4),
             Self::Ip6Saddr => (PayloadBase::Network, 8, 16),
             Self::Ip6Daddr => (PayloadBase::Network, 24, 16),
-            Self::Port { destination, .. } => {
-                (PayloadBase::Transport, if destination { 2 } else { 0 }, 2)
-            }
+            Self::Port { destination, .. } => (PayloadBase::Transport, if destination { 2 } else { 0 }, 2),
             Self::Raw { base, offset, len } => (base, offset, u32::from(len)),
         }
     }
@@ -257,18 +226,11 @@ impl Header {
         let (offset, pseudo_header) = match self {
             Self::IpSaddr | Self::IpDaddr => (Some(10), true),
             Self::Ip6Saddr | Self::Ip6Daddr => (None, true),
-            Self::Port {
-                proto: Some(TCP), ..
-            } => (Some(16), false),
-            Self::Port {
-                proto: Some(UDP), ..
-            } => (Some(6), false),
+            Self::Port { proto: Some(TCP), .. } => (Some(16), false),
+            Self::Port { proto: Some(UDP), .. } => (Some(6), false),
             Self::Port { .. } | Self::Raw { .. } => (None, false),
         };
-        PayloadCsum {
-            offset,
-            pseudo_header,
-        }
+        PayloadCsum { offset, pseudo_header }
     }
 }
 

@@ -43,10 +43,7 @@ impl Lowering {
             Statement::Verdict(verdict) => self.push(Expr::Verdict(verdict.clone())),
             Statement::VerdictMap { key, map } => {
                 self.load(key);
-                self.push(Expr::LookupVerdict {
-                    map: map.clone(),
-                    sreg: R0,
-                });
+                self.push(Expr::LookupVerdict { map: map.clone(), sreg: R0 });
             }
             Statement::Counter => self.push(Expr::Counter),
             Statement::Set(field, source) => self.assign(*field, source),
@@ -78,10 +75,7 @@ impl Lowering {
 
     /// Adds the condition under which the field exists, unless it is known to hold.
     fn require(&mut self, field: Field) {
-        let Some((key, number)) = field
-            .condition()
-            .filter(|known| !self.known.contains(known))
-        else {
+        let Some((key, number)) = field.condition().filter(|known| !self.known.contains(known)) else {
             return;
         };
         self.push(Expr::Meta { key, dreg: R0 });
@@ -94,11 +88,7 @@ impl Lowering {
     }
 
     fn condition(&mut self, condition: &Match) {
-        let Match {
-            fields,
-            relation,
-            operand,
-        } = condition;
+        let Match { fields, relation, operand } = condition;
         let op = match relation {
             Relation::Is => CmpOp::Eq,
             Relation::IsNot => CmpOp::Neq,
@@ -109,11 +99,7 @@ impl Lowering {
                 self.load(fields);
                 self.mask(*bits, 0);
                 // A set bit makes the word differ from zero.
-                let op = if op == CmpOp::Eq {
-                    CmpOp::Neq
-                } else {
-                    CmpOp::Eq
-                };
+                let op = if op == CmpOp::Eq { CmpOp::Neq } else { CmpOp::Eq };
                 return self.compare(op, vec![0; 4]);
             }
             _ => self.load(fields),
@@ -130,11 +116,9 @@ impl Lowering {
                 from: from.bytes(),
                 to: to.bytes(),
             }),
-            Operand::Set(set) => self.push(Expr::Lookup {
-                set: set.clone(),
-                sreg: R0,
-                inverted: *relation == Relation::IsNot,
-            }),
+            Operand::Set(set) => {
+                self.push(Expr::Lookup { set: set.clone(), sreg: R0, inverted: *relation == Relation::IsNot })
+            }
             Operand::Masked { mask, value } => {
                 self.mask(*mask, 0);
                 self.compare(op, value.to_ne_bytes().to_vec());
@@ -155,15 +139,8 @@ impl Lowering {
 
     /// `R0 = R0 & mask ^ xor`, for a word in host byte order.
     fn mask(&mut self, mask: u32, xor: u32) {
-        let ops = BitOps {
-            mask: mask.to_ne_bytes().into(),
-            xor: xor.to_ne_bytes().into(),
-        };
-        self.push(Expr::Bitwise {
-            sreg: R0,
-            dreg: R0,
-            ops,
-        });
+        let ops = BitOps { mask: mask.to_ne_bytes().into(), xor: xor.to_ne_bytes().into() };
+        self.push(Expr::Bitwise { sreg: R0, dreg: R0, ops });
     }
 
     /// A network of whole bytes is compared by loading only those; any other one is masked.
@@ -181,15 +158,8 @@ impl Lowering {
             *len = whole as u32;
             return self.compare(op, address[..whole].to_vec());
         }
-        let ops = BitOps {
-            xor: vec![0; mask.len()],
-            mask,
-        };
-        self.push(Expr::Bitwise {
-            sreg: R0,
-            dreg: R0,
-            ops,
-        });
+        let ops = BitOps { xor: vec![0; mask.len()], mask };
+        self.push(Expr::Bitwise { sreg: R0, dreg: R0, ops });
         self.compare(op, address);
     }
 
@@ -199,10 +169,7 @@ impl Lowering {
             self.require(Field::Header(header));
         }
         match source {
-            Source::Value(value) => self.push(Expr::Immediate {
-                dreg: R0,
-                data: value.bytes(),
-            }),
+            Source::Value(value) => self.push(Expr::Immediate { dreg: R0, data: value.bytes() }),
             Source::Field(from) => self.load(&[*from]),
             Source::Or(from, bits) => {
                 self.load(&[*from]);
@@ -214,23 +181,11 @@ impl Lowering {
             }
         }
         self.push(match target {
-            Target::Mark => Expr::MetaSet {
-                key: MetaKey::Mark,
-                sreg: R0,
-            },
-            Target::CtMark => Expr::CtSet {
-                key: CtKey::Mark,
-                sreg: R0,
-            },
+            Target::Mark => Expr::MetaSet { key: MetaKey::Mark, sreg: R0 },
+            Target::CtMark => Expr::CtSet { key: CtKey::Mark, sreg: R0 },
             Target::Header(header) => {
                 let (base, offset, len) = header.place();
-                Expr::PayloadSet {
-                    base,
-                    offset,
-                    len,
-                    sreg: R0,
-                    csum: header.checksum(),
-                }
+                Expr::PayloadSet { base, offset, len, sreg: R0, csum: header.checksum() }
             }
         });
     }
@@ -238,44 +193,24 @@ impl Lowering {
     fn dnat(&mut self, to: &DnatTo) {
         let (ipv6, port) = match to {
             DnatTo::Fixed(address, port) => {
-                self.push(Expr::Immediate {
-                    dreg: R0,
-                    data: Value::from(*address).bytes(),
-                });
+                self.push(Expr::Immediate { dreg: R0, data: Value::from(*address).bytes() });
                 let register = port.map(|port| {
                     // The word after the longest address.
                     let dreg = Reg(4);
-                    self.push(Expr::Immediate {
-                        dreg,
-                        data: port.to_be_bytes().to_vec(),
-                    });
+                    self.push(Expr::Immediate { dreg, data: port.to_be_bytes().to_vec() });
                     dreg
                 });
                 (matches!(address, IpAddr::V6(_)), register)
             }
-            DnatTo::Map {
-                key,
-                map,
-                ipv6,
-                port,
-            } => {
+            DnatTo::Map { key, map, ipv6, port } => {
                 self.load(key);
-                self.push(Expr::LookupMap {
-                    map: map.clone(),
-                    sreg: R0,
-                    dreg: R0,
-                });
+                self.push(Expr::LookupMap { map: map.clone(), sreg: R0, dreg: R0 });
                 // The map's data is address, then port, each in whole registers.
                 let register = Reg(if *ipv6 { 4 } else { 1 });
                 (*ipv6, port.then_some(register))
             }
         };
-        self.push(Expr::Dnat {
-            ipv6,
-            addr: R0,
-            port,
-            flags: NatFlags::default(),
-        });
+        self.push(Expr::Dnat { ipv6, addr: R0, port, flags: NatFlags::default() });
     }
 }
 

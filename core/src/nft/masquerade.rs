@@ -31,11 +31,10 @@ const MULTICAST4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::new(224, 
     None => panic!("224.0.0.0/4 is a network"),
 };
 /// IPv6 multicast, RFC 4291 section 2.7.
-const MULTICAST6: IpNetwork =
-    match Ipv6Network::new_checked(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8) {
-        Some(network) => IpNetwork::V6(network),
-        None => panic!("ff00::/8 is a network"),
-    };
+const MULTICAST6: IpNetwork = match Ipv6Network::new_checked(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8) {
+    Some(network) => IpNetwork::V6(network),
+    None => panic!("ff00::/8 is a network"),
+};
 
 /// `NF_IP_PRI_NAT_SRC`, linux/netfilter_ipv4.h: nft's "srcnat".
 const SRCNAT: i32 = 100;
@@ -64,20 +63,10 @@ pub fn masquerade(policy: &Masquerade) -> Ruleset {
     let mut ruleset = Ruleset::new(TABLE);
     ruleset.sets = vec![
         // Constant: what decides about NAT changes only together with the whole table.
-        SetSpec::set(PODS4, [DataType::Ipv4])
-            .interval()
-            .constant()
-            .with(of(&policy.pods, false)),
-        SetSpec::set(PODS6, [DataType::Ipv6])
-            .interval()
-            .constant()
-            .with(of(&policy.pods, true)),
-        SetSpec::set(EXEMPT4, [DataType::Ipv4])
-            .interval()
-            .with(of(&policy.exempt, false)),
-        SetSpec::set(EXEMPT6, [DataType::Ipv6])
-            .interval()
-            .with(of(&policy.exempt, true)),
+        SetSpec::set(PODS4, [DataType::Ipv4]).interval().constant().with(of(&policy.pods, false)),
+        SetSpec::set(PODS6, [DataType::Ipv6]).interval().constant().with(of(&policy.pods, true)),
+        SetSpec::set(EXEMPT4, [DataType::Ipv4]).interval().with(of(&policy.exempt, false)),
+        SetSpec::set(EXEMPT6, [DataType::Ipv6]).interval().with(of(&policy.exempt, true)),
     ];
     ruleset.chains = vec![Chain {
         name: POSTROUTING.to_owned(),
@@ -99,29 +88,23 @@ fn rules(foreign_mark: u32) -> Vec<Rule> {
         // service. The kernel translates a source once per connection, for the first chain at this
         // hook that asks for it, and skips the others; were that ours, kube-proxy's chain would
         // not take the mark off again, and the mark would follow the packet wherever it goes.
-        rules.push(pass(
-            [Field::MARK.masked(foreign_mark, foreign_mark)],
-            "kube-proxy does it",
-        ));
+        rules.push(pass([Field::MARK.masked(foreign_mark, foreign_mark)], "kube-proxy does it"));
     }
     let not_a_pod = "not from a pod";
     // One rule for each family, as an address set has one: a packet of the other family does not
     // match and goes on to the next rule.
-    rules.push(pass([Field::IP_SADDR.not_in(PODS4)], not_a_pod));
-    rules.push(pass([Field::IP6_SADDR.not_in(PODS6)], not_a_pod));
-    rules.push(pass([Field::IP_DADDR.is_in(PODS4)], "pod to pod"));
-    rules.push(pass([Field::IP6_DADDR.is_in(PODS6)], "pod to pod"));
-    rules.push(pass([Field::IP_DADDR.is_in(EXEMPT4)], "exempt"));
-    rules.push(pass([Field::IP6_DADDR.is_in(EXEMPT6)], "exempt"));
+    rules.push(pass([Field::IP_SADDR.none_of(PODS4)], not_a_pod));
+    rules.push(pass([Field::IP6_SADDR.none_of(PODS6)], not_a_pod));
+    rules.push(pass([Field::IP_DADDR.one_of(PODS4)], "pod to pod"));
+    rules.push(pass([Field::IP6_DADDR.one_of(PODS6)], "pod to pod"));
+    rules.push(pass([Field::IP_DADDR.one_of(EXEMPT4)], "exempt"));
+    rules.push(pass([Field::IP6_DADDR.one_of(EXEMPT6)], "exempt"));
     // Answers to multicast come from other addresses, so no connection would take them back.
     rules.push(pass([Field::IP_DADDR.within(MULTICAST4)], "multicast"));
     rules.push(pass([Field::IP6_DADDR.within(MULTICAST6)], "multicast"));
     // Random ports: two connections that get the same one at the same moment lose a packet, and
     // the deterministic choice makes that likely (kubernetes issue 56903).
-    rules.push(Rule::of([
-        Statement::Counter,
-        Statement::Masquerade(NatFlags::FULLY_RANDOM),
-    ]));
+    rules.push(Rule::of([Statement::Counter, Statement::Masquerade(NatFlags::FULLY_RANDOM)]));
     rules
 }
 

@@ -154,18 +154,12 @@ pub struct Rule {
 impl Rule {
     /// A rule of these statements.
     pub fn of(statements: impl Into<Vec<Statement>>) -> Self {
-        Self {
-            statements: statements.into(),
-            comment: String::new(),
-        }
+        Self { statements: statements.into(), comment: String::new() }
     }
 
     /// The same with a comment.
     pub fn comment(self, comment: impl Into<String>) -> Self {
-        Self {
-            comment: comment.into(),
-            ..self
-        }
+        Self { comment: comment.into(), ..self }
     }
 }
 
@@ -184,29 +178,22 @@ pub struct MatchOn(Vec<Field>);
 
 impl MatchOn {
     /// `… @set`
-    pub fn is_in(self, set: impl Into<String>) -> Statement {
+    pub fn one_of(self, set: impl Into<String>) -> Statement {
         self.relate(Relation::Is, Operand::Set(set.into()))
     }
 
     /// `… != @set`
-    pub fn not_in(self, set: impl Into<String>) -> Statement {
+    pub fn none_of(self, set: impl Into<String>) -> Statement {
         self.relate(Relation::IsNot, Operand::Set(set.into()))
     }
 
     /// `… vmap @map`
     pub fn vmap(self, map: impl Into<String>) -> Statement {
-        Statement::VerdictMap {
-            key: self.0,
-            map: map.into(),
-        }
+        Statement::VerdictMap { key: self.0, map: map.into() }
     }
 
     fn relate(self, relation: Relation, operand: Operand) -> Statement {
-        Statement::Match(Match {
-            fields: self.0,
-            relation,
-            operand,
-        })
+        Statement::Match(Match { fields: self.0, relation, operand })
     }
 }
 
@@ -219,18 +206,18 @@ impl Field {
     }
 
     /// `field != value`
-    pub fn is_not(self, value: impl Into<Value>) -> Statement {
+    pub fn not(self, value: impl Into<Value>) -> Statement {
         self.relate(Relation::IsNot, Operand::Values(vec![value.into()]))
     }
 
     /// `field @set`
-    pub fn is_in(self, set: impl Into<String>) -> Statement {
-        Match::on([self]).is_in(set)
+    pub fn one_of(self, set: impl Into<String>) -> Statement {
+        Match::on([self]).one_of(set)
     }
 
     /// `field != @set`
-    pub fn not_in(self, set: impl Into<String>) -> Statement {
-        Match::on([self]).not_in(set)
+    pub fn none_of(self, set: impl Into<String>) -> Statement {
+        Match::on([self]).none_of(set)
     }
 
     /// `field network`

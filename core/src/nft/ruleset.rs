@@ -84,11 +84,7 @@ const COMMENT_MAX: usize = 128;
 impl Ruleset {
     /// A table with nothing in it.
     pub fn new(table: impl Into<String>) -> Self {
-        Self {
-            table: table.into(),
-            sets: Vec::new(),
-            chains: Vec::new(),
-        }
+        Self { table: table.into(), sets: Vec::new(), chains: Vec::new() }
     }
 
     /// The sets and chains of both. Rulesets are written apart, one per purpose, and put
@@ -118,9 +114,7 @@ impl Ruleset {
                 return Err(duplicate("set", &set.spec.name));
             }
             if let Contents::Fixed(elements) = &set.contents {
-                elements
-                    .iter()
-                    .try_for_each(|element| set.spec.check(element))?;
+                elements.iter().try_for_each(|element| set.spec.check(element))?;
             }
         }
         let mut names = BTreeSet::new();
@@ -139,18 +133,11 @@ impl Ruleset {
 
 fn check_name(kind: &'static str, name: &str, max: usize) -> Result<(), ModelError> {
     if name.is_empty() || name.len() > max || name.contains('\0') {
-        return Err(ModelError::BadName {
-            kind,
-            name: name.to_owned(),
-            max,
-        });
+        return Err(ModelError::BadName { kind, name: name.to_owned(), max });
     }
     Ok(())
 }
 
 fn duplicate(kind: &'static str, name: &str) -> ModelError {
-    ModelError::Duplicate {
-        kind,
-        name: name.to_owned(),
-    }
+    ModelError::Duplicate { kind, name: name.to_owned() }
 }

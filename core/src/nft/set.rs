@@ -104,58 +104,37 @@ impl SetSpec {
         key: impl Into<Vec<DataType>>,
         data: impl Into<Vec<DataType>>,
     ) -> Self {
-        Self {
-            data: SetData::Values(data.into()),
-            ..Self::set(name, key)
-        }
+        Self { data: SetData::Values(data.into()), ..Self::set(name, key) }
     }
 
     /// A map from this key to verdicts.
     pub fn verdict_map(name: impl Into<String>, key: impl Into<Vec<DataType>>) -> Self {
-        Self {
-            data: SetData::Verdict,
-            ..Self::set(name, key)
-        }
+        Self { data: SetData::Verdict, ..Self::set(name, key) }
     }
 
     /// The same with `flags interval`.
     pub fn interval(self) -> Self {
-        Self {
-            interval: true,
-            ..self
-        }
+        Self { interval: true, ..self }
     }
 
     /// The same with `flags constant`.
     pub fn constant(self) -> Self {
-        Self {
-            constant: true,
-            ..self
-        }
+        Self { constant: true, ..self }
     }
 
     /// The same with `flags dynamic`.
     pub fn dynamic(self) -> Self {
-        Self {
-            dynamic: true,
-            ..self
-        }
+        Self { dynamic: true, ..self }
     }
 
     /// The set with exactly these elements.
     pub fn with(self, elements: Vec<Element>) -> Set {
-        Set {
-            spec: self,
-            contents: Contents::Fixed(elements),
-        }
+        Set { spec: self, contents: Contents::Fixed(elements) }
     }
 
     /// The set whose elements come and go at run time.
     pub fn kept(self) -> Set {
-        Set {
-            spec: self,
-            contents: Contents::Kept,
-        }
+        Set { spec: self, contents: Contents::Kept }
     }
 
     /// Whether the key is a concatenation with ranges, which the kernel keeps in another
@@ -209,10 +188,7 @@ impl SetSpec {
     fn check_data(&self, element: &Element) -> Result<(), ModelError> {
         let (fits, wanted) = match (&self.data, &element.data) {
             (SetData::None, data) => (data.is_none(), "nothing".to_owned()),
-            (SetData::Verdict, data) => (
-                matches!(data, Some(Datum::Verdict(_))),
-                "verdict".to_owned(),
-            ),
+            (SetData::Verdict, data) => (matches!(data, Some(Datum::Verdict(_))), "verdict".to_owned()),
             (SetData::Values(types), data) => (
                 matches!(data, Some(Datum::Values(values))
                     if values.iter().map(Value::data_type).eq(types.iter().copied())),
@@ -222,11 +198,7 @@ impl SetSpec {
         if fits {
             return Ok(());
         }
-        Err(ModelError::ElementData {
-            set: self.name.clone(),
-            element: element.to_string(),
-            data: wanted,
-        })
+        Err(ModelError::ElementData { set: self.name.clone(), element: element.to_string(), data: wanted })
     }
 }
 
@@ -235,10 +207,7 @@ impl SetSpec {
 impl Span {
     /// A range, both ends included.
     pub fn range(from: impl Into<Value>, to: impl Into<Value>) -> Self {
-        Self {
-            from: from.into(),
-            to: to.into(),
-        }
+        Self { from: from.into(), to: to.into() }
     }
 
     /// Every address of a network; bits of the host part are ignored.
@@ -252,9 +221,7 @@ impl Span {
     /// The length of the prefix, if the span is all addresses of a network.
     pub fn prefix(&self) -> Option<u32> {
         let (from, to, bits) = match (&self.from, &self.to) {
-            (Value::Ipv4(from), Value::Ipv4(to)) => {
-                (u32::from(*from).into(), u32::from(*to).into(), 32)
-            }
+            (Value::Ipv4(from), Value::Ipv4(to)) => (u32::from(*from).into(), u32::from(*to).into(), 32),
             (Value::Ipv6(from), Value::Ipv6(to)) => (u128::from(*from), u128::from(*to), 128),
             _ => return None,
         };
@@ -273,10 +240,7 @@ impl Span {
 impl<V: Into<Value>> From<V> for Span {
     fn from(value: V) -> Self {
         let value = value.into();
-        Self {
-            from: value.clone(),
-            to: value,
-        }
+        Self { from: value.clone(), to: value }
     }
 }
 
@@ -285,26 +249,17 @@ impl<V: Into<Value>> From<V> for Span {
 impl Element {
     /// An element of a plain set.
     pub fn key(key: impl Into<Vec<Span>>) -> Self {
-        Self {
-            key: key.into(),
-            data: None,
-        }
+        Self { key: key.into(), data: None }
     }
 
     /// An element of a map to values.
     pub fn map(key: impl Into<Vec<Span>>, values: impl Into<Vec<Value>>) -> Self {
-        Self {
-            key: key.into(),
-            data: Some(Datum::Values(values.into())),
-        }
+        Self { key: key.into(), data: Some(Datum::Values(values.into())) }
     }
 
     /// An element of a verdict map.
     pub fn verdict(key: impl Into<Vec<Span>>, verdict: Verdict) -> Self {
-        Self {
-            key: key.into(),
-            data: Some(Datum::Verdict(verdict)),
-        }
+        Self { key: key.into(), data: Some(Datum::Verdict(verdict)) }
     }
 
     /// The networks as elements of an interval set: sorted, and what overlaps or touches merged,
@@ -327,10 +282,7 @@ impl Element {
                 _ => merged.push((from, to)),
             }
         }
-        merged
-            .into_iter()
-            .map(|(from, to)| Self::key([Span::range(from, to)]))
-            .collect()
+        merged.into_iter().map(|(from, to)| Self::key([Span::range(from, to)])).collect()
     }
 }
 

@@ -34,13 +34,8 @@ impl Display for Verdict {
 }
 
 /// Names of `ct state` bits (`NF_CT_STATE_BIT`, linux/netfilter/nf_conntrack_common.h).
-const CT_STATES: &[(u32, &str)] = &[
-    (1, "invalid"),
-    (2, "established"),
-    (4, "related"),
-    (8, "new"),
-    (64, "untracked"),
-];
+const CT_STATES: &[(u32, &str)] =
+    &[(1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (64, "untracked")];
 /// Names of `ct status` bits (`IPS_*`, the same header) as nft knows them.
 const CT_STATUSES: &[(u32, &str)] = &[
     (1, "expected"),
@@ -82,14 +77,8 @@ fn named(field: Option<&Field>, value: &Value) -> String {
         Some(Field::Ct(CtKey::Direction)) => lookup(&[(0, "original"), (1, "reply")]),
         Some(Field::Ct(CtKey::State)) => lookup(CT_STATES),
         Some(Field::Ct(CtKey::Status)) => lookup(CT_STATUSES),
-        Some(Field::Fib {
-            result: FibResult::Type,
-            ..
-        }) => lookup(ADDRESS_TYPES),
-        Some(Field::Fib {
-            result: FibResult::Exists,
-            ..
-        }) => lookup(&[(0, "missing"), (1, "exists")]),
+        Some(Field::Fib { result: FibResult::Type, .. }) => lookup(ADDRESS_TYPES),
+        Some(Field::Fib { result: FibResult::Exists, .. }) => lookup(&[(0, "missing"), (1, "exists")]),
         _ => value.to_string(),
     }
 }
@@ -106,11 +95,7 @@ fn bit_names(field: Option<&Field>, bits: u32) -> String {
 
 impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            fields,
-            relation,
-            operand,
-        } = self;
+        let Self { fields, relation, operand } = self;
         let left = joined(fields, " . ");
         let not = match relation {
             Relation::Is => "",
@@ -237,11 +222,7 @@ impl Display for Element {
 impl SetSpec {
     /// "set" or "map", as nft has it.
     pub(super) fn kind(&self) -> &'static str {
-        if self.data == SetData::None {
-            "set"
-        } else {
-            "map"
-        }
+        if self.data == SetData::None { "set" } else { "map" }
     }
 }
 
@@ -255,16 +236,8 @@ impl Display for SetSpec {
             SetData::Verdict => f.write_str(" : verdict")?,
         }
         f.write_str(";")?;
-        let flags = [
-            (self.constant, "constant"),
-            (self.dynamic, "dynamic"),
-            (self.interval, "interval"),
-        ];
-        let flags: Vec<_> = flags
-            .iter()
-            .filter(|flag| flag.0)
-            .map(|flag| flag.1)
-            .collect();
+        let flags = [(self.constant, "constant"), (self.dynamic, "dynamic"), (self.interval, "interval")];
+        let flags: Vec<_> = flags.iter().filter(|flag| flag.0).map(|flag| flag.1).collect();
         if !flags.is_empty() {
             write!(f, " flags {};", flags.join(","))?;
         }
@@ -305,11 +278,7 @@ impl Display for BaseChain {
             Policy::Accept => "accept",
             Policy::Drop => "drop",
         };
-        write!(
-            f,
-            "type {kind} hook {hook} priority {}; policy {policy};",
-            self.priority
-        )
+        write!(f, "type {kind} hook {hook} priority {}; policy {policy};", self.priority)
     }
 }
 
@@ -330,9 +299,7 @@ impl Display for Ruleset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "table inet {} {{", self.table)?;
         self.sets.iter().try_for_each(|set| write!(f, "{set}"))?;
-        self.chains
-            .iter()
-            .try_for_each(|chain| write!(f, "{chain}"))?;
+        self.chains.iter().try_for_each(|chain| write!(f, "{chain}"))?;
         f.write_str("}\n")
     }
 }

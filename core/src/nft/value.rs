@@ -46,17 +46,9 @@ impl DataType {
 
     /// The type that `nft` knows by this number, for those that can be a set key here.
     pub fn from_id(id: u32) -> Option<Self> {
-        [
-            Self::Ipv4,
-            Self::Ipv6,
-            Self::Proto,
-            Self::Service,
-            Self::Mark,
-            Self::IfIndex,
-            Self::IfName,
-        ]
-        .into_iter()
-        .find(|kind| kind.id() == id)
+        [Self::Ipv4, Self::Ipv6, Self::Proto, Self::Service, Self::Mark, Self::IfIndex, Self::IfName]
+            .into_iter()
+            .find(|kind| kind.id() == id)
     }
 
     /// The length of a value in bytes, without the padding of a concatenation.
@@ -87,10 +79,7 @@ impl DataType {
             Self::Mark => Value::Mark(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::IfIndex => Value::IfIndex(u32::from_ne_bytes(bytes.try_into().ok()?)),
             Self::IfName => {
-                let end = bytes
-                    .iter()
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(bytes.len());
+                let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
                 Value::IfName(String::from_utf8_lossy(&bytes[..end]).into_owned())
             }
             Self::Integer(_) => Value::Integer(bytes.to_vec()),

@@ -32,11 +32,7 @@ pub struct Step {
 impl Step {
     /// A step without parts.
     pub fn new(subject: Subject, action: impl Into<String>) -> Self {
-        Self {
-            subject,
-            action: action.into(),
-            parts: Vec::new(),
-        }
+        Self { subject, action: action.into(), parts: Vec::new() }
     }
 }
 
@@ -53,12 +49,7 @@ pub struct Batch {
 impl Batch {
     /// An empty transaction.
     pub fn new(action: impl Into<String>) -> Self {
-        Self {
-            action: action.into(),
-            messages: Vec::new(),
-            steps: Vec::new(),
-            too_long: None,
-        }
+        Self { action: action.into(), messages: Vec::new(), steps: Vec::new(), too_long: None }
     }
 
     /// Appends a message.
@@ -91,14 +82,7 @@ impl Batch {
         }
         let begin = begin.finish().unwrap_or_default();
         let mut bytes = Vec::new();
-        message(
-            &mut bytes,
-            BATCH_BEGIN,
-            NLM_F_REQUEST,
-            seq,
-            NFPROTO_UNSPEC,
-            &begin,
-        );
+        message(&mut bytes, BATCH_BEGIN, NLM_F_REQUEST, seq, NFPROTO_UNSPEC, &begin);
         let mut seq = seq;
         for (kind, flags, attrs) in &self.messages {
             seq = seq.wrapping_add(1);
@@ -107,14 +91,7 @@ impl Batch {
             message(&mut bytes, kind, flags, seq, NFPROTO_INET, attrs);
         }
         let end = seq.wrapping_add(1);
-        message(
-            &mut bytes,
-            BATCH_END,
-            NLM_F_REQUEST,
-            end,
-            NFPROTO_UNSPEC,
-            &[],
-        );
+        message(&mut bytes, BATCH_END, NLM_F_REQUEST, end, NFPROTO_UNSPEC, &[]);
         bytes
     }
 }
@@ -132,11 +109,7 @@ pub fn message(bytes: &mut Vec<u8>, kind: u16, flags: u16, seq: u32, family: u8,
     // NFNETLINK_V0
     bytes.push(0);
     // Begin and end name the subsystem of the batch here; the others leave it empty.
-    let resource = if matches!(kind, BATCH_BEGIN | BATCH_END) {
-        SUBSYS_NFTABLES
-    } else {
-        0
-    };
+    let resource = if matches!(kind, BATCH_BEGIN | BATCH_END) { SUBSYS_NFTABLES } else { 0 };
     bytes.extend_from_slice(&resource.to_be_bytes());
     bytes.extend_from_slice(attrs);
 }

@@ -1,8 +1,10 @@
 //! Reading the table back: messages to model.
 
 use minionet_core::nft::{
-    DataType, Observed, ObservedChain, ObservedRule, ObservedSet, SetData, SetSpec,
+    DataType, Element, Expr, Observed, ObservedChain, ObservedRule, ObservedSet, SetData, SetSpec,
 };
+
+use nix::errno::Errno;
 
 use super::element;
 use super::encode::{base_chain, set_flags, table_name, type_len};
@@ -19,10 +21,7 @@ type ListedSet = (String, Option<SetSpec>);
 /// between the first message and the last.
 pub fn table(socket: &mut NftSocket, table: &str) -> Result<Option<Observed>, NftError> {
     let action = format!("read table inet {table}");
-    let malformed = |source| NftError::Malformed {
-        action: action.clone(),
-        source,
-    };
+    let malformed = |source| NftError::Malformed { action: action.clone(), source };
     let generation = generation(socket)?;
     let Some(reply) = socket.get(GETTABLE, table_name(table), &action)? else {
         return Ok(None);
@@ -49,20 +48,11 @@ pub fn table(socket: &mut NftSocket, table: &str) -> Result<Option<Observed>, Nf
         let Some((chain, rule)) = rule(&reply, table).map_err(malformed)? else {
             continue;
         };
-        if let Some(chain) = chains
-            .iter_mut()
-            .find(|it: &&mut ObservedChain| it.name == chain)
-        {
+        if let Some(chain) = chains.iter_mut().find(|it: &&mut ObservedChain| it.name == chain) {
             chain.rules.push(rule);
         }
     }
-    Ok(Some(Observed {
-        table: table.to_owned(),
-        dormant,
-        sets,
-        chains,
-        generation,
-    }))
+    Ok(Some(Observed { table: table.to_owned(), dormant, sets, chains, generation }))
 }
 
 /// The number of transactions that were ever committed in this namespace.
@@ -73,10 +63,7 @@ pub fn generation(socket: &mut NftSocket) -> Result<u32, NftError> {
         .ok_or(Malformed("there is none"))
         .and_then(|reply| Parsed::new(&reply.attrs)?.be32(GEN_ID))
         .and_then(|generation| generation.ok_or(Malformed("it has no number")));
-    generation.map_err(|source| NftError::Malformed {
-        action: action.to_owned(),
-        source,
-    })
+    generation.map_err(|source| NftError::Malformed { action: action.to_owned(), source })
 }
 
 fn with_elements(
@@ -86,24 +73,15 @@ fn with_elements(
     spec: Option<SetSpec>,
 ) -> Result<ObservedSet, NftError> {
     let Some(spec) = spec else {
-        return Ok(ObservedSet {
-            name,
-            spec: None,
-            elements: Vec::new(),
-        });
+        return Ok(ObservedSet { name, spec: None, elements: Vec::new() });
     };
-    Ok(match elements(socket, table, &spec)? {
-        Some(elements) => ObservedSet {
-            name,
-            spec: Some(spec),
-            elements,
-        },
-        None => ObservedSet {
-            name,
-            spec: None,
-            elements: Vec::new(),
-        },
-    })
+    match elements(socket, table, &spec) {
+        Ok(Some(elements)) => Ok(ObservedSet { name, spec: Some(spec), elements }),
+        Ok(None) => Ok(ObservedSet { name, spec: None, elements: Vec::new() }),
+        // It was there when the sets were listed.
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Err(NftError::changed("read a set")),
+        Err(error) => Err(error),
+    }
 }
 
 /// The elements of a set, sorted; none if there is one that minionet cannot have made.
@@ -111,7 +89,7 @@ pub fn elements(
     socket: &mut NftSocket,
     table: &str,
     spec: &SetSpec,
-) -> Result<Option<Vec<minionet_core::nft::Element>>, NftError> {
+) -> Result<Option<Vec<Element>>, NftError> {
     let action = format!("read the elements of set {}", spec.name);
     let filter = element::set_name(table, &spec.name);
     let replies = socket.dump(GETSETELEM, NFPROTO_INET, filter, &action)?;
@@ -172,27 +150,16 @@ fn chain(reply: &Reply, table: &str) -> Result<Option<ObservedChain>, Malformed>
     if attrs.text(CHAIN_TABLE).as_deref() != Some(table) {
         return Ok(None);
     }
-    let name = attrs
-        .text(CHAIN_NAME)
-        .ok_or(Malformed("a chain has no name"))?;
+    let name = attrs.text(CHAIN_NAME).ok_or(Malformed("a chain has no name"))?;
     let hook = attrs.nested(CHAIN_HOOK)?;
     let base = match (hook.be32(HOOK_HOOKNUM)?, hook.be32(HOOK_PRIORITY)?) {
         (Some(number), Some(priority)) => {
             let kind = attrs.text(CHAIN_TYPE).unwrap_or_default();
-            base_chain(
-                &kind,
-                number,
-                priority,
-                attrs.be32(CHAIN_POLICY)?.unwrap_or(NF_ACCEPT),
-            )
+            base_chain(&kind, number, priority, attrs.be32(CHAIN_POLICY)?.unwrap_or(NF_ACCEPT))
         }
         _ => None,
     };
-    Ok(Some(ObservedChain {
-        name,
-        base,
-        rules: Vec::new(),
-    }))
+    Ok(Some(ObservedChain { name, base, rules: Vec::new() }))
 }
 
 /// One rule of this table, and the name of its chain.
@@ -201,21 +168,12 @@ fn rule(reply: &Reply, table: &str) -> Result<Option<(String, ObservedRule)>, Ma
     if attrs.text(RULE_TABLE).as_deref() != Some(table) {
         return Ok(None);
     }
-    let chain = attrs
-        .text(RULE_CHAIN)
-        .ok_or(Malformed("a rule has no chain"))?;
-    let handle = attrs
-        .be64(RULE_HANDLE)?
-        .ok_or(Malformed("a rule has no handle"))?;
-    let mut rule = ObservedRule {
-        handle,
-        exprs: Vec::new(),
-        comment: comment(&attrs),
-        counter: None,
-    };
+    let chain = attrs.text(RULE_CHAIN).ok_or(Malformed("a rule has no chain"))?;
+    let handle = attrs.be64(RULE_HANDLE)?.ok_or(Malformed("a rule has no handle"))?;
+    let mut rule = ObservedRule { handle, exprs: Vec::new(), comment: comment(&attrs), counter: None };
     for (_, element) in attrs.nested(RULE_EXPRESSIONS)?.iter() {
         let expr = expr::decode(element)?;
-        if rule.counter.is_none() && expr == minionet_core::nft::Expr::Counter {
+        if rule.counter.is_none() && expr == Expr::Counter {
             rule.counter = expr::decode_counter(element)?;
         }
         rule.exprs.push(expr);
@@ -229,10 +187,7 @@ fn comment(attrs: &Parsed<'_>) -> String {
     while let [kind, len, tail @ ..] = rest {
         let (value, tail) = tail.split_at(tail.len().min(usize::from(*len)));
         if *kind == UDATA_RULE_COMMENT {
-            let end = value
-                .iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(value.len());
+            let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
             return String::from_utf8_lossy(&value[..end]).into_owned();
         }
         rest = tail;

@@ -19,11 +19,7 @@ const LIST_LIMIT: usize = 60_000;
 /// Appends messages that add (`NEWSETELEM`) or delete (`DELSETELEM`) elements, as many as needed.
 /// What is deleted is named by its key alone.
 pub fn change(batch: &mut Batch, kind: u16, table: &str, spec: &SetSpec, elements: &[Element]) {
-    let (verb, flags) = if kind == NEWSETELEM {
-        ("add", NLM_F_CREATE)
-    } else {
-        ("delete", 0)
-    };
+    let (verb, flags) = if kind == NEWSETELEM { ("add", NLM_F_CREATE) } else { ("delete", 0) };
     let mut rest = elements;
     while let Some(first) = rest.first() {
         let mut attrs = set_name(table, &spec.name);
@@ -35,14 +31,7 @@ pub fn change(batch: &mut Batch, kind: u16, table: &str, spec: &SetSpec, element
                     break;
                 }
                 match kind {
-                    DELSETELEM => encode(
-                        list,
-                        spec,
-                        &Element {
-                            data: None,
-                            ..element.clone()
-                        },
-                    ),
+                    DELSETELEM => encode(list, spec, &Element { data: None, ..element.clone() }),
                     _ => encode(list, spec, element),
                 }
                 count += 1;
@@ -50,10 +39,7 @@ pub fn change(batch: &mut Batch, kind: u16, table: &str, spec: &SetSpec, element
         });
         let action = match count {
             1 => format!("{verb} the element {first} of set {}", spec.name),
-            _ => format!(
-                "{verb} {count} elements of set {}, from {first} on",
-                spec.name
-            ),
+            _ => format!("{verb} {count} elements of set {}, from {first} on", spec.name),
         };
         batch.push(kind, flags, Step::new(Subject::Elements, action), attrs);
         rest = &rest[count..];
@@ -78,9 +64,7 @@ pub fn encode(list: &mut Attrs, spec: &SetSpec, element: &Element) {
         }
         match &element.data {
             None => {}
-            Some(Datum::Values(values)) => {
-                value(attrs, SET_ELEM_DATA, &Value::concatenated(values))
-            }
+            Some(Datum::Values(values)) => value(attrs, SET_ELEM_DATA, &Value::concatenated(values)),
             Some(Datum::Verdict(verdict)) => {
                 attrs.nest(SET_ELEM_DATA, |data| encode_verdict(verdict, data));
             }
@@ -152,9 +136,7 @@ pub fn decode(spec: &SetSpec, lists: &[Vec<u8>]) -> Result<Option<Vec<Element>>,
     let pairs = if spec.interval && !spec.concat_ranges() {
         paired(all)
     } else {
-        all.into_iter()
-            .map(|raw| (raw.key.clone(), raw.key_end.unwrap_or(raw.key), raw.data))
-            .collect()
+        all.into_iter().map(|raw| (raw.key.clone(), raw.key_end.unwrap_or(raw.key), raw.data)).collect()
     };
     let mut elements = Vec::with_capacity(pairs.len());
     for (from, to, data) in pairs {
@@ -194,21 +176,12 @@ fn decode_raw(spec: &SetSpec, attrs: &Parsed<'_>) -> Result<Option<Raw>, Malform
             }
         }
     };
-    Ok(Some(Raw {
-        key,
-        key_end: bytes(SET_ELEM_KEY_END)?,
-        end_of_interval,
-        data,
-    }))
+    Ok(Some(Raw { key, key_end: bytes(SET_ELEM_KEY_END)?, end_of_interval, data }))
 }
 
 /// Puts starts and ends together. Where one interval begins as another ends, the end comes first.
 fn paired(mut all: Vec<Raw>) -> Vec<(Vec<u8>, Vec<u8>, Option<Datum>)> {
-    all.sort_by(|a, b| {
-        a.key
-            .cmp(&b.key)
-            .then(b.end_of_interval.cmp(&a.end_of_interval))
-    });
+    all.sort_by(|a, b| a.key.cmp(&b.key).then(b.end_of_interval.cmp(&a.end_of_interval)));
     let mut pairs: Vec<(Vec<u8>, Vec<u8>, Option<Datum>)> = Vec::new();
     let mut open = false;
     for raw in all {
@@ -227,12 +200,7 @@ fn paired(mut all: Vec<Raw>) -> Vec<(Vec<u8>, Vec<u8>, Option<Datum>)> {
 
 fn spans(spec: &SetSpec, from: &[u8], to: &[u8]) -> Option<Vec<Span>> {
     let (from, to) = (split(&spec.key, from)?, split(&spec.key, to)?);
-    Some(
-        from.into_iter()
-            .zip(to)
-            .map(|(from, to)| Span { from, to })
-            .collect(),
-    )
+    Some(from.into_iter().zip(to).map(|(from, to)| Span { from, to }).collect())
 }
 
 /// The values in a key or in data.

@@ -81,10 +81,7 @@ pub fn type_number(types: &[DataType]) -> u32 {
 pub fn type_len(types: &[DataType]) -> u32 {
     let len = match types {
         [kind] => kind.size(),
-        _ => types
-            .iter()
-            .map(|kind| kind.size().next_multiple_of(4))
-            .sum(),
+        _ => types.iter().map(|kind| kind.size().next_multiple_of(4)).sum(),
     };
     len as u32
 }
@@ -121,11 +118,7 @@ fn add_set(batch: &mut Batch, table: &str, spec: &SetSpec, id: u32) {
         });
     }
     attrs.raw(SET_USERDATA, &set_userdata(spec));
-    let action = format!(
-        "add set {} ({})",
-        spec.name,
-        spec.to_string().trim_end_matches(';')
-    );
+    let action = format!("add set {} ({})", spec.name, spec.to_string().trim_end_matches(';'));
     batch.push(NEWSET, NLM_F_CREATE, Step::new(Subject::Set, action), attrs);
 }
 
@@ -163,12 +156,7 @@ fn add_chain(batch: &mut Batch, table: &str, chain: &Chain) {
         });
         action = format!("{action} ({})", base.to_string().trim_end_matches(';'));
     }
-    batch.push(
-        NEWCHAIN,
-        NLM_F_CREATE,
-        Step::new(Subject::Chain, action),
-        attrs,
-    );
+    batch.push(NEWCHAIN, NLM_F_CREATE, Step::new(Subject::Chain, action), attrs);
 }
 
 fn add_rule(batch: &mut Batch, table: &str, chain: &Chain, index: usize, rule: &Rule) {
@@ -182,17 +170,10 @@ fn add_rule(batch: &mut Batch, table: &str, chain: &Chain, index: usize, rule: &
         for expr in rule.exprs() {
             let start = list.len();
             expr::encode(&expr, list);
-            parts.push(Part {
-                range: start..list.len(),
-                expr: expr.name().to_owned(),
-            });
+            parts.push(Part { range: start..list.len(), expr: expr.name().to_owned() });
         }
     });
-    debug_assert!(
-        parts
-            .first()
-            .is_none_or(|part| part.range.start == list_start)
-    );
+    debug_assert!(parts.first().is_none_or(|part| part.range.start == list_start));
     if !rule.comment.is_empty() {
         let mut userdata = vec![UDATA_RULE_COMMENT, rule.comment.len() as u8 + 1];
         userdata.extend_from_slice(rule.comment.as_bytes());
@@ -200,30 +181,17 @@ fn add_rule(batch: &mut Batch, table: &str, chain: &Chain, index: usize, rule: &
         attrs.raw(RULE_USERDATA, &userdata);
     }
     let action = format!("add rule {} of chain {}, \"{rule}\"", index + 1, chain.name);
-    let step = Step {
-        subject: Subject::Rule,
-        action,
-        parts,
-    };
+    let step = Step { subject: Subject::Rule, action, parts };
     batch.push(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, step, attrs);
 }
 
 // === numbers of base chains, both ways ===
 
 /// `enum nf_inet_hooks`, linux/netfilter.h.
-const HOOKS: [Hook; 5] = [
-    Hook::Prerouting,
-    Hook::Input,
-    Hook::Forward,
-    Hook::Output,
-    Hook::Postrouting,
-];
+const HOOKS: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
 
 fn hook_number(hook: Hook) -> u32 {
-    HOOKS
-        .iter()
-        .position(|it| *it == hook)
-        .map_or(u32::MAX, |number| number as u32)
+    HOOKS.iter().position(|it| *it == hook).map_or(u32::MAX, |number| number as u32)
 }
 
 fn chain_type(kind: ChainType) -> &'static str {
@@ -250,10 +218,6 @@ pub fn base_chain(kind: &str, hook: u32, priority: u32, verdict: u32) -> Option<
         kind,
         hook: *HOOKS.get(hook as usize)?,
         priority: priority as i32,
-        policy: if verdict == NF_DROP {
-            Policy::Drop
-        } else {
-            Policy::Accept
-        },
+        policy: if verdict == NF_DROP { Policy::Drop } else { Policy::Accept },
     })
 }

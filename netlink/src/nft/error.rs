@@ -14,9 +14,7 @@ use super::wire::Malformed;
 #[derive(Debug, Error)]
 pub enum NftError {
     /// No netlink socket to be had.
-    #[error(
-        "cannot open a netfilter netlink socket: {source}; the kernel needs CONFIG_NETFILTER_NETLINK"
-    )]
+    #[error("cannot open a netfilter netlink socket: {source}; the kernel needs CONFIG_NETFILTER_NETLINK")]
     Open {
         /// Why.
         source: io::Error,
@@ -59,9 +57,7 @@ pub enum NftError {
         source: Malformed,
     },
     /// Other programs changed rulesets all the time.
-    #[error(
-        "cannot {action}: other programs changed nftables during each of {attempts} attempts; try again"
-    )]
+    #[error("cannot {action}: other programs changed nftables during each of {attempts} attempts; try again")]
     Contended {
         /// What was to be done.
         action: String,
@@ -123,12 +119,20 @@ impl NftError {
         }
     }
 
+    /// A race that was noticed here rather than by the kernel.
+    pub(super) fn changed(action: &str) -> Self {
+        Self::Refused(Refusal {
+            subject: Subject::Table,
+            action: action.to_owned(),
+            expr: None,
+            errno: Errno::EINTR,
+            message: None,
+        })
+    }
+
     /// Whether the same request may succeed when it is made again, from a fresh dump.
     pub(super) fn is_race(&self) -> bool {
-        matches!(
-            self.errno(),
-            Some(Errno::ERESTART | Errno::EINTR | Errno::EAGAIN)
-        )
+        matches!(self.errno(), Some(Errno::ERESTART | Errno::EINTR | Errno::EAGAIN))
     }
 }
 
@@ -137,20 +141,12 @@ impl Refusal {
     fn hint(&self) -> Option<String> {
         let expr = self.expr.as_deref();
         Some(match (self.errno, self.subject, expr) {
-            (Errno::EPERM | Errno::EACCES, ..) => {
-                "it takes CAP_NET_ADMIN over the network namespace".into()
+            (Errno::EPERM | Errno::EACCES, ..) => "it takes CAP_NET_ADMIN over the network namespace".into(),
+            (Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT, Subject::Table, _) => {
+                "the kernel needs CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET".into()
             }
-            (
-                Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT,
-                Subject::Table,
-                _,
-            ) => "the kernel needs CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET".into(),
-            (Errno::ENOENT, Subject::Rule, Some("lookup")) => {
-                "there is no such set in the table".into()
-            }
-            (Errno::ENOENT, Subject::Rule, Some("immediate")) => {
-                "there is no such chain in the table".into()
-            }
+            (Errno::ENOENT, Subject::Rule, Some("lookup")) => "there is no such set in the table".into(),
+            (Errno::ENOENT, Subject::Rule, Some("immediate")) => "there is no such chain in the table".into(),
             (Errno::ENOENT, Subject::Rule, Some(expr)) => {
                 format!("the kernel lacks nft_{}", module(expr))
             }

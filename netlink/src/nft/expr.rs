@@ -1,8 +1,7 @@
 //! Expressions of rules: model to attributes, and back.
 
 use minionet_core::nft::{
-    BitOps, CmpOp, CtKey, Expr, FibAddr, FibResult, MetaKey, NatFlags, PayloadBase, PayloadCsum,
-    Reg, Verdict,
+    BitOps, CmpOp, CtKey, Expr, FibAddr, FibResult, MetaKey, NatFlags, PayloadBase, PayloadCsum, Reg, Verdict,
 };
 
 use super::uapi::*;
@@ -21,12 +20,8 @@ const META_KEYS: &[(u32, MetaKey)] = &[
     (27, MetaKey::OifKind),
 ];
 /// Kernel numbers of `enum nft_ct_keys`.
-const CT_KEYS: &[(u32, CtKey)] = &[
-    (0, CtKey::State),
-    (1, CtKey::Direction),
-    (2, CtKey::Status),
-    (3, CtKey::Mark),
-];
+const CT_KEYS: &[(u32, CtKey)] =
+    &[(0, CtKey::State), (1, CtKey::Direction), (2, CtKey::Status), (3, CtKey::Mark)];
 /// Kernel numbers of `enum nft_payload_bases`.
 const BASES: &[(u32, PayloadBase)] = &[
     (0, PayloadBase::Link),
@@ -35,14 +30,8 @@ const BASES: &[(u32, PayloadBase)] = &[
     (3, PayloadBase::Inner),
 ];
 /// Kernel numbers of `enum nft_cmp_ops`.
-const CMP_OPS: &[(u32, CmpOp)] = &[
-    (0, CmpOp::Eq),
-    (1, CmpOp::Neq),
-    (2, CmpOp::Lt),
-    (3, CmpOp::Lte),
-    (4, CmpOp::Gt),
-    (5, CmpOp::Gte),
-];
+const CMP_OPS: &[(u32, CmpOp)] =
+    &[(0, CmpOp::Eq), (1, CmpOp::Neq), (2, CmpOp::Lt), (3, CmpOp::Lte), (4, CmpOp::Gt), (5, CmpOp::Gte)];
 
 // === writing ===
 
@@ -64,31 +53,16 @@ fn encode_data(expr: &Expr, data: &mut Attrs) {
             data.be32(META_KEY, meta_number(*key));
             data.be32(META_SREG, register(*sreg));
         }
-        Expr::Payload {
-            base,
-            offset,
-            len,
-            dreg,
-        } => {
+        Expr::Payload { base, offset, len, dreg } => {
             place(data, *base, *offset, *len);
             data.be32(PAYLOAD_DREG, register(*dreg));
         }
-        Expr::PayloadSet {
-            base,
-            offset,
-            len,
-            sreg,
-            csum,
-        } => {
+        Expr::PayloadSet { base, offset, len, sreg, csum } => {
             place(data, *base, *offset, *len);
             data.be32(PAYLOAD_SREG, register(*sreg));
             checksum(data, *csum);
         }
-        Expr::Cmp {
-            sreg,
-            op,
-            data: right,
-        } => {
+        Expr::Cmp { sreg, op, data: right } => {
             data.be32(CMP_SREG, register(*sreg));
             data.be32(CMP_OP, number(CMP_OPS, *op));
             value(data, CMP_DATA, right);
@@ -100,22 +74,13 @@ fn encode_data(expr: &Expr, data: &mut Attrs) {
             value(data, BITWISE_MASK, &ops.mask);
             value(data, BITWISE_XOR, &ops.xor);
         }
-        Expr::Range {
-            sreg,
-            negated,
-            from,
-            to,
-        } => {
+        Expr::Range { sreg, negated, from, to } => {
             data.be32(RANGE_SREG, register(*sreg));
             data.be32(RANGE_OP, if *negated { RANGE_NEQ } else { RANGE_EQ });
             value(data, RANGE_FROM_DATA, from);
             value(data, RANGE_TO_DATA, to);
         }
-        Expr::Lookup {
-            set,
-            sreg,
-            inverted,
-        } => {
+        Expr::Lookup { set, sreg, inverted } => {
             data.text(LOOKUP_SET, set);
             data.be32(LOOKUP_SREG, register(*sreg));
             if *inverted {
@@ -132,10 +97,7 @@ fn encode_data(expr: &Expr, data: &mut Attrs) {
             data.be32(LOOKUP_SREG, register(*sreg));
             data.be32(LOOKUP_DREG, REG_VERDICT);
         }
-        Expr::Immediate {
-            dreg,
-            data: constant,
-        } => {
+        Expr::Immediate { dreg, data: constant } => {
             data.be32(IMMEDIATE_DREG, register(*dreg));
             value(data, IMMEDIATE_DATA, constant);
         }
@@ -151,12 +113,7 @@ fn encode_data(expr: &Expr, data: &mut Attrs) {
             data.be32(CT_KEY, ct_number(*key));
             data.be32(CT_SREG, register(*sreg));
         }
-        Expr::Fib {
-            addr,
-            iif,
-            result,
-            dreg,
-        } => {
+        Expr::Fib { addr, iif, result, dreg } => {
             data.be32(FIB_DREG, register(*dreg));
             let (result, present) = match result {
                 FibResult::Exists => (FIB_RESULT_OIF, FIB_F_PRESENT),
@@ -174,12 +131,7 @@ fn encode_data(expr: &Expr, data: &mut Attrs) {
                 data.be32(MASQ_FLAGS, flags.0);
             }
         }
-        Expr::Dnat {
-            ipv6,
-            addr,
-            port,
-            flags,
-        } => {
+        Expr::Dnat { ipv6, addr, port, flags } => {
             data.be32(NAT_TYPE, NAT_DNAT);
             data.be32(NAT_FAMILY, if *ipv6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 });
             data.be32(NAT_REG_ADDR_MIN, register(*addr));
@@ -245,33 +197,19 @@ fn register(reg: Reg) -> u32 {
 
 /// The number of an item that is in the table; every one is.
 fn number<T: Copy + PartialEq>(table: &[(u32, T)], item: T) -> u32 {
-    table
-        .iter()
-        .find(|entry| entry.1 == item)
-        .map_or(u32::MAX, |entry| entry.0)
+    table.iter().find(|entry| entry.1 == item).map_or(u32::MAX, |entry| entry.0)
 }
 
 fn named<T: Copy>(table: &[(u32, T)], number: u32) -> Option<T> {
-    table
-        .iter()
-        .find(|entry| entry.0 == number)
-        .map(|entry| entry.1)
+    table.iter().find(|entry| entry.0 == number).map(|entry| entry.1)
 }
 
 fn meta_number(key: MetaKey) -> u32 {
-    if let MetaKey::Other(number) = key {
-        number
-    } else {
-        number(META_KEYS, key)
-    }
+    if let MetaKey::Other(number) = key { number } else { number(META_KEYS, key) }
 }
 
 fn ct_number(key: CtKey) -> u32 {
-    if let CtKey::Other(number) = key {
-        number
-    } else {
-        number(CT_KEYS, key)
-    }
+    if let CtKey::Other(number) = key { number } else { number(CT_KEYS, key) }
 }
 
 // === reading ===
@@ -279,9 +217,7 @@ fn ct_number(key: CtKey) -> u32 {
 /// Reads one element of a list of expressions; what is not ours becomes [`Expr::Unknown`].
 pub fn decode(element: &[u8]) -> Result<Expr, Malformed> {
     let element = Parsed::new(element)?;
-    let name = element
-        .text(EXPR_NAME)
-        .ok_or(Malformed("an expression has no name"))?;
+    let name = element.text(EXPR_NAME).ok_or(Malformed("an expression has no name"))?;
     let data = element.nested(EXPR_DATA)?;
     Ok(decode_data(&name, &data)?.unwrap_or(Expr::Unknown { name }))
 }
@@ -322,11 +258,7 @@ fn decode_data(name: &str, data: &Parsed<'_>) -> Result<Option<Expr>, Malformed>
             let (Some(sreg), Some(op)) = (reg(data, CMP_SREG)?, op) else {
                 return Ok(None);
             };
-            Expr::Cmp {
-                sreg,
-                op,
-                data: bytes(data, CMP_DATA)?,
-            }
+            Expr::Cmp { sreg, op, data: bytes(data, CMP_DATA)? }
         }
         "bitwise" => {
             // Only masks; shifts, and operations on two registers, have another number.
@@ -337,10 +269,7 @@ fn decode_data(name: &str, data: &Parsed<'_>) -> Result<Option<Expr>, Malformed>
             let Some((sreg, dreg)) = sreg.zip(dreg) else {
                 return Ok(None);
             };
-            let ops = BitOps {
-                mask: bytes(data, BITWISE_MASK)?,
-                xor: bytes(data, BITWISE_XOR)?,
-            };
+            let ops = BitOps { mask: bytes(data, BITWISE_MASK)?, xor: bytes(data, BITWISE_XOR)? };
             Expr::Bitwise { sreg, dreg, ops }
         }
         "range" => {
@@ -349,12 +278,7 @@ fn decode_data(name: &str, data: &Parsed<'_>) -> Result<Option<Expr>, Malformed>
             };
             let negated = need(data, RANGE_OP)? == RANGE_NEQ;
             let (from, to) = (bytes(data, RANGE_FROM_DATA)?, bytes(data, RANGE_TO_DATA)?);
-            Expr::Range {
-                sreg,
-                negated,
-                from,
-                to,
-            }
+            Expr::Range { sreg, negated, from, to }
         }
         "lookup" => return decode_lookup(data),
         "immediate" => match need(data, IMMEDIATE_DREG)? {
@@ -362,24 +286,18 @@ fn decode_data(name: &str, data: &Parsed<'_>) -> Result<Option<Expr>, Malformed>
                 return Ok(decode_verdict(&data.nested(IMMEDIATE_DATA)?)?.map(Expr::Verdict));
             }
             _ => match reg(data, IMMEDIATE_DREG)? {
-                Some(dreg) => Expr::Immediate {
-                    dreg,
-                    data: bytes(data, IMMEDIATE_DATA)?,
-                },
+                Some(dreg) => Expr::Immediate { dreg, data: bytes(data, IMMEDIATE_DATA)? },
                 None => return Ok(None),
             },
         },
         "fib" => return decode_fib(data),
-        "masq" if data.get(MASQ_REG_PROTO_MIN).is_none() => Expr::Masq {
-            flags: NatFlags(data.be32(MASQ_FLAGS)?.unwrap_or(0)),
-        },
+        "masq" if data.get(MASQ_REG_PROTO_MIN).is_none() => {
+            Expr::Masq { flags: NatFlags(data.be32(MASQ_FLAGS)?.unwrap_or(0)) }
+        }
         "nat" => return decode_nat(data),
         "reject" => {
             let code = data.get(REJECT_ICMP_CODE).and_then(|code| code.first());
-            Expr::Reject {
-                kind: need(data, REJECT_TYPE)?,
-                code: code.copied().unwrap_or(0),
-            }
+            Expr::Reject { kind: need(data, REJECT_TYPE)?, code: code.copied().unwrap_or(0) }
         }
         "counter" => Expr::Counter,
         "notrack" => Expr::Notrack,
@@ -394,12 +312,7 @@ fn decode_payload(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
     };
     let (offset, len) = (need(data, PAYLOAD_OFFSET)?, need(data, PAYLOAD_LEN)?);
     if let Some(dreg) = reg(data, PAYLOAD_DREG)? {
-        return Ok(Some(Expr::Payload {
-            base,
-            offset,
-            len,
-            dreg,
-        }));
+        return Ok(Some(Expr::Payload { base, offset, len, dreg }));
     }
     let Some(sreg) = reg(data, PAYLOAD_SREG)? else {
         return Ok(None);
@@ -410,39 +323,20 @@ fn decode_payload(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
         _ => return Ok(None),
     };
     let flags = data.be32(PAYLOAD_CSUM_FLAGS)?.unwrap_or(0);
-    let csum = PayloadCsum {
-        offset: offset_of_csum,
-        pseudo_header: flags & PAYLOAD_L4CSUM_PSEUDOHDR != 0,
-    };
-    Ok(Some(Expr::PayloadSet {
-        base,
-        offset,
-        len,
-        sreg,
-        csum,
-    }))
+    let csum = PayloadCsum { offset: offset_of_csum, pseudo_header: flags & PAYLOAD_L4CSUM_PSEUDOHDR != 0 };
+    Ok(Some(Expr::PayloadSet { base, offset, len, sreg, csum }))
 }
 
 fn decode_lookup(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
-    let set = data
-        .text(LOOKUP_SET)
-        .ok_or(Malformed("a lookup names no set"))?;
+    let set = data.text(LOOKUP_SET).ok_or(Malformed("a lookup names no set"))?;
     let Some(sreg) = reg(data, LOOKUP_SREG)? else {
         return Ok(None);
     };
     let inverted = data.be32(LOOKUP_FLAGS)?.unwrap_or(0) & LOOKUP_F_INV != 0;
     Ok(match data.be32(LOOKUP_DREG)? {
-        None => Some(Expr::Lookup {
-            set,
-            sreg,
-            inverted,
-        }),
+        None => Some(Expr::Lookup { set, sreg, inverted }),
         Some(REG_VERDICT) => Some(Expr::LookupVerdict { map: set, sreg }),
-        Some(_) => reg(data, LOOKUP_DREG)?.map(|dreg| Expr::LookupMap {
-            map: set,
-            sreg,
-            dreg,
-        }),
+        Some(_) => reg(data, LOOKUP_DREG)?.map(|dreg| Expr::LookupMap { map: set, sreg, dreg }),
     })
 }
 
@@ -461,12 +355,7 @@ fn decode_fib(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
         FIB_F_DADDR => FibAddr::Daddr,
         _ => return Ok(None),
     };
-    Ok(Some(Expr::Fib {
-        addr,
-        iif: flags & FIB_F_IIF != 0,
-        result,
-        dreg,
-    }))
+    Ok(Some(Expr::Fib { addr, iif: flags & FIB_F_IIF != 0, result, dreg }))
 }
 
 fn decode_nat(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
@@ -486,25 +375,14 @@ fn decode_nat(data: &Parsed<'_>) -> Result<Option<Expr>, Malformed> {
         return Ok(None);
     }
     let flags = NatFlags(data.be32(NAT_FLAGS)?.unwrap_or(0) & !NatFlags::IMPLIED);
-    Ok(Some(Expr::Dnat {
-        ipv6,
-        addr,
-        port,
-        flags,
-    }))
+    Ok(Some(Expr::Dnat { ipv6, addr, port, flags }))
 }
 
 /// Reads a verdict out of data; none for one that is not a rule's (queue, …).
 pub fn decode_verdict(data: &Parsed<'_>) -> Result<Option<Verdict>, Malformed> {
     let verdict = data.nested(DATA_VERDICT_ATTR)?;
-    let code = verdict
-        .be32(VERDICT_CODE)?
-        .ok_or(Malformed("a verdict has no code"))?;
-    let chain = || {
-        verdict
-            .text(VERDICT_CHAIN)
-            .ok_or(Malformed("a jump leads nowhere"))
-    };
+    let code = verdict.be32(VERDICT_CODE)?.ok_or(Malformed("a verdict has no code"))?;
+    let chain = || verdict.text(VERDICT_CHAIN).ok_or(Malformed("a jump leads nowhere"));
     Ok(Some(match (code, code as i32) {
         (NF_ACCEPT, _) => Verdict::Accept,
         (NF_DROP, _) => Verdict::Drop,
@@ -517,8 +395,7 @@ pub fn decode_verdict(data: &Parsed<'_>) -> Result<Option<Verdict>, Malformed> {
 }
 
 fn need(data: &Parsed<'_>, kind: u16) -> Result<u32, Malformed> {
-    data.be32(kind)?
-        .ok_or(Malformed("an expression lacks a number"))
+    data.be32(kind)?.ok_or(Malformed("an expression lacks a number"))
 }
 
 /// A data register. The kernel writes the first word of each 16 bytes by the old numbers 1 to 4

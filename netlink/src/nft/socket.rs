@@ -38,14 +38,8 @@ pub struct Reply {
 /// What one message from the kernel says.
 enum Answer {
     Data(Reply),
-    Done {
-        errno: i32,
-    },
-    Status {
-        errno: i32,
-        message: Option<String>,
-        offset: Option<usize>,
-    },
+    Done { errno: i32 },
+    Status { errno: i32, message: Option<String>, offset: Option<usize> },
 }
 
 /// A socket and the number of its last request.
@@ -74,26 +68,13 @@ impl NftSocket {
             Ok(socket)
         };
         let socket = open().map_err(|source| NftError::Open { source })?;
-        Ok(Self {
-            socket,
-            seq: 0,
-            send_buffer: 0,
-        })
+        Ok(Self { socket, seq: 0, send_buffer: 0 })
     }
 
     /// Asks for one object; none if there is no such object.
-    pub fn get(
-        &mut self,
-        kind: u16,
-        attrs: Attrs,
-        action: &str,
-    ) -> Result<Option<Reply>, NftError> {
+    pub fn get(&mut self, kind: u16, attrs: Attrs, action: &str) -> Result<Option<Reply>, NftError> {
         match self.request(kind, NLM_F_ACK, NFPROTO_INET, attrs, action) {
-            Ok(mut replies) => Ok(if replies.is_empty() {
-                None
-            } else {
-                Some(replies.remove(0))
-            }),
+            Ok(mut replies) => Ok(if replies.is_empty() { None } else { Some(replies.remove(0)) }),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -108,10 +89,7 @@ impl NftSocket {
         action: &str,
     ) -> Result<Vec<Reply>, NftError> {
         let replies = self.request(kind, NLM_F_DUMP, family, attrs, action)?;
-        if replies
-            .iter()
-            .any(|reply| reply.flags & NLM_F_DUMP_INTR != 0)
-        {
+        if replies.iter().any(|reply| reply.flags & NLM_F_DUMP_INTR != 0) {
             return Err(refused(action, Errno::EINTR as i32, None));
         }
         Ok(replies)
@@ -126,9 +104,7 @@ impl NftSocket {
         attrs: Attrs,
         action: &str,
     ) -> Result<Vec<Reply>, NftError> {
-        let too_long = || NftError::TooLong {
-            action: action.to_owned(),
-        };
+        let too_long = || NftError::TooLong { action: action.to_owned() };
         let attrs = attrs.finish().ok_or_else(too_long)?;
         self.seq = self.seq.wrapping_add(1);
         let seq = self.seq;
@@ -163,9 +139,7 @@ impl NftSocket {
     /// batch that it is about; then nothing was changed.
     pub fn commit(&mut self, batch: &Batch, generation: Option<u32>) -> Result<(), NftError> {
         if let Some(action) = batch.too_long() {
-            return Err(NftError::TooLong {
-                action: action.to_owned(),
-            });
+            return Err(NftError::TooLong { action: action.to_owned() });
         }
         let steps = batch.steps();
         let begin = self.seq.wrapping_add(1);
@@ -180,9 +154,7 @@ impl NftSocket {
             // that sending returned: what is not there now will not come.
             let datagram = match self.receive(MSG_DONTWAIT, &batch.action) {
                 Ok(datagram) => datagram,
-                Err(NftError::Receive { source, .. })
-                    if source.kind() == io::ErrorKind::WouldBlock =>
-                {
+                Err(NftError::Receive { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
                     break;
                 }
                 Err(error) => return Err(failure.unwrap_or(error)),
@@ -190,12 +162,7 @@ impl NftSocket {
             for answer in answers(&datagram) {
                 let (number, answer) = answer.map_err(malformed(&batch.action))?;
                 let place = number.wrapping_sub(begin) as usize;
-                let Answer::Status {
-                    errno,
-                    message,
-                    offset,
-                } = answer
-                else {
+                let Answer::Status { errno, message, offset } = answer else {
                     continue;
                 };
                 let step = place.checked_sub(1).and_then(|place| steps.get(place));
@@ -231,11 +198,7 @@ impl NftSocket {
     }
 
     fn send(&mut self, bytes: &[u8], action: &str) -> Result<(), NftError> {
-        let failed = |source| NftError::Send {
-            action: action.to_owned(),
-            bytes: bytes.len(),
-            source,
-        };
+        let failed = |source| NftError::Send { action: action.to_owned(), bytes: bytes.len(), source };
         // A message must fit into the send buffer as a whole (netlink_sendmsg, EMSGSIZE).
         let needed = bytes.len() + 1024;
         if needed > self.send_buffer {
@@ -262,18 +225,12 @@ impl NftSocket {
                 Ok((_, sender)) if sender.port_number() != 0 => {}
                 Ok((len, _)) if len > datagram.len() => {
                     let source = Malformed("it is longer than any answer should be");
-                    return Err(NftError::Malformed {
-                        action: action.to_owned(),
-                        source,
-                    });
+                    return Err(NftError::Malformed { action: action.to_owned(), source });
                 }
                 Ok(_) => return Ok(datagram),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(NftError::Receive {
-                        action: action.to_owned(),
-                        source,
-                    });
+                    return Err(NftError::Receive { action: action.to_owned(), source });
                 }
             }
         }
@@ -287,13 +244,7 @@ fn malformed(action: &str) -> impl FnOnce(Malformed) -> NftError {
 
 fn refusal(action: &str, errno: i32, message: Option<String>) -> Refusal {
     let errno = Errno::from_raw(errno);
-    Refusal {
-        subject: Subject::Table,
-        action: action.to_owned(),
-        expr: None,
-        errno,
-        message,
-    }
+    Refusal { subject: Subject::Table, action: action.to_owned(), expr: None, errno, message }
 }
 
 fn refused(action: &str, errno: i32, message: Option<String>) -> NftError {
@@ -331,27 +282,17 @@ fn answer(bytes: &[u8]) -> Result<(usize, u32, Answer), Malformed> {
     let errno = |payload: &[u8]| -> Result<i32, Malformed> {
         let errno = payload.get(..4).ok_or(CUT)?;
         // The kernel's sign: zero, or a negative error.
-        Ok(-i32::from_ne_bytes([
-            errno[0], errno[1], errno[2], errno[3],
-        ]))
+        Ok(-i32::from_ne_bytes([errno[0], errno[1], errno[2], errno[3]]))
     };
     let answer = match kind {
-        NLMSG_DONE => Answer::Done {
-            errno: errno(payload)?,
-        },
+        NLMSG_DONE => Answer::Done { errno: errno(payload)? },
         NLMSG_ERROR => {
             // The error, the header of the request, and, the request itself being left out
             // (NETLINK_CAP_ACK), attributes.
             let tlvs = payload.get(4 + NLMSG_HEADER..).unwrap_or_default();
-            let tlvs = if flags & NLM_F_ACK_TLVS != 0 {
-                tlvs
-            } else {
-                &[]
-            };
+            let tlvs = if flags & NLM_F_ACK_TLVS != 0 { tlvs } else { &[] };
             let tlvs = Parsed::new(tlvs)?;
-            let offset = tlvs
-                .get(NLMSGERR_ATTR_OFFS)
-                .and_then(|bytes| bytes.try_into().ok());
+            let offset = tlvs.get(NLMSGERR_ATTR_OFFS).and_then(|bytes| bytes.try_into().ok());
             Answer::Status {
                 errno: errno(payload)?,
                 message: tlvs.text(NLMSGERR_ATTR_MSG),
@@ -360,11 +301,7 @@ fn answer(bytes: &[u8]) -> Result<(usize, u32, Answer), Malformed> {
         }
         _ => {
             let (header, attrs) = payload.split_at_checked(4).ok_or(CUT)?;
-            Answer::Data(Reply {
-                flags,
-                family: header[0],
-                attrs: attrs.to_vec(),
-            })
+            Answer::Data(Reply { flags, family: header[0], attrs: attrs.to_vec() })
         }
     };
     Ok((len, seq, answer))

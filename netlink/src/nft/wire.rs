@@ -89,9 +89,7 @@ impl<'a> Parsed<'a> {
         while bytes.len() >= HEADER {
             let len = usize::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
             let kind = u16::from_ne_bytes([bytes[2], bytes[3]]) & NLA_TYPE_MASK;
-            let payload = bytes
-                .get(HEADER..len)
-                .ok_or(Malformed("an attribute is cut off"))?;
+            let payload = bytes.get(HEADER..len).ok_or(Malformed("an attribute is cut off"))?;
             all.push((kind, payload));
             bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
@@ -135,10 +133,7 @@ impl<'a> Parsed<'a> {
     /// A string, if it is there.
     pub fn text(&self, kind: u16) -> Option<String> {
         let bytes = self.get(kind)?;
-        let end = bytes
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(bytes.len());
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 }
@@ -180,11 +175,7 @@ mod tests {
 
     #[test]
     fn a_cut_attribute_is_an_error() {
-        let bytes = [
-            [8u16.to_ne_bytes(), 1u16.to_ne_bytes()].concat(),
-            vec![1, 2],
-        ]
-        .concat();
+        let bytes = [[8u16.to_ne_bytes(), 1u16.to_ne_bytes()].concat(), vec![1, 2]].concat();
         assert!(Parsed::new(&bytes).is_err());
         let no_length = [0u8; 8];
         assert!(Parsed::new(&no_length).is_err());

@@ -21,10 +21,7 @@ fn owner(number: u32) -> Element {
 
 /// A table with one set of elements per pod, and one rule that says which version it is.
 fn version(number: u32) -> Ruleset {
-    let mut ruleset = filter(vec![Rule::of([
-        Field::MARK.is(Value::Mark(number)),
-        Verdict::Accept.into(),
-    ])]);
+    let mut ruleset = filter(vec![Rule::of([Field::MARK.is(Value::Mark(number)), Verdict::Accept.into()])]);
     ruleset.sets.push(owners().kept());
     ruleset
 }
@@ -46,10 +43,7 @@ fn other_tables_are_not_touched() {
         run("nft add table ip minionet; nft add table inet other; nft add chain inet other c");
         let mut nft = Nft::open().unwrap();
         nft.apply(&usual_masquerade()).unwrap();
-        let table = |family, name: &str| TableName {
-            family,
-            name: name.into(),
-        };
+        let table = |family, name: &str| TableName { family, name: name.into() };
         let all = nft.tables().unwrap();
         assert_eq!(all, [table(2, TABLE), table(1, "other"), table(1, TABLE)]);
         assert_eq!(nft.delete_table(TABLE).unwrap(), true);
@@ -64,27 +58,15 @@ fn what_is_kept_is_carried_over() {
     in_namespace(|| {
         let mut nft = Nft::open().unwrap();
         nft.apply(&version(1)).unwrap();
-        nft.add_elements(TABLE, &owners(), &[owner(1), owner(2)])
-            .unwrap();
+        nft.add_elements(TABLE, &owners(), &[owner(1), owner(2)]).unwrap();
         nft.apply(&version(2)).unwrap();
-        assert_eq!(
-            nft.elements(TABLE, &owners()).unwrap(),
-            [owner(1), owner(2)]
-        );
+        assert_eq!(nft.elements(TABLE, &owners()).unwrap(), [owner(1), owner(2)]);
         assert_eq!(nft.drift(&version(2)).unwrap(), vec![]);
         // A set of another type cannot take them.
         let mut other = version(3);
         other.sets[0] = SetSpec::set("owners", [DataType::Ipv4]).kept();
         nft.apply(&other).unwrap();
-        assert_eq!(
-            nft.dump(TABLE)
-                .unwrap()
-                .unwrap()
-                .set("owners")
-                .unwrap()
-                .elements,
-            []
-        );
+        assert_eq!(nft.dump(TABLE).unwrap().unwrap().set("owners").unwrap().elements, []);
     });
 }
 
@@ -107,13 +89,9 @@ fn no_element_is_lost_between_reading_and_replacing() {
             replaced
         });
         for pod in 0..PODS {
-            plugin
-                .add_elements(TABLE, &owners(), &[owner(pod)])
-                .unwrap();
+            plugin.add_elements(TABLE, &owners(), &[owner(pod)]).unwrap();
             if pod % 2 == 1 {
-                plugin
-                    .delete_elements(TABLE, &owners(), &[owner(pod)])
-                    .unwrap();
+                plugin.delete_elements(TABLE, &owners(), &[owner(pod)]).unwrap();
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -132,10 +110,8 @@ fn a_refused_ruleset_leaves_the_old_one() {
         let mut nft = Nft::open().unwrap();
         nft.apply(&usual_masquerade()).unwrap();
         let before = run("nft list ruleset");
-        let broken = filter(vec![
-            Rule::of([Statement::Counter]),
-            Rule::of([Verdict::Jump("nowhere".into()).into()]),
-        ]);
+        let broken =
+            filter(vec![Rule::of([Statement::Counter]), Rule::of([Verdict::Jump("nowhere".into()).into()])]);
         nft.apply(&broken).unwrap_err();
         assert_eq!(run("nft list ruleset"), before);
     });

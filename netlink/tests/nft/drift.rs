@@ -17,11 +17,7 @@ fn seen(damage: &str, wanted: &[&str]) -> Vec<Drift> {
         let texts: Vec<String> = found.iter().map(without_handle).collect();
         assert_eq!(texts, wanted, "after {damage}");
         nft.apply(&ruleset).unwrap();
-        assert_eq!(
-            nft.drift(&ruleset).unwrap(),
-            vec![],
-            "after mending {damage}"
-        );
+        assert_eq!(nft.drift(&ruleset).unwrap(), vec![], "after mending {damage}");
     });
     found
 }
@@ -37,15 +33,9 @@ fn without_handle(drift: &Drift) -> String {
 
 #[test]
 fn tables() {
-    seen(
-        "nft delete table inet minionet",
-        &["table inet minionet is missing"],
-    );
+    seen("nft delete table inet minionet", &["table inet minionet is missing"]);
     seen("nft flush ruleset", &["table inet minionet is missing"]);
-    seen(
-        "nft add table inet minionet '{ flags dormant; }'",
-        &["table inet minionet is dormant"],
-    );
+    seen("nft add table inet minionet '{ flags dormant; }'", &["table inet minionet is dormant"]);
 }
 
 #[test]
@@ -106,12 +96,7 @@ fn rules_in_another_order() {
         let mut nft = Nft::open().unwrap();
         nft.apply(&swapped).unwrap();
         let found = nft.drift(&ruleset).unwrap();
-        assert_eq!(
-            found,
-            [Drift::RulesReordered {
-                chain: POSTROUTING.into()
-            }]
-        );
+        assert_eq!(found, [Drift::RulesReordered { chain: POSTROUTING.into() }]);
     });
 }
 
@@ -123,10 +108,8 @@ fn chains() {
     );
     seen(
         "nft chain inet minionet postrouting '{ policy drop; }'",
-        &[
-            "chain postrouting is \"type nat hook postrouting priority 100; policy drop;\" \
-           instead of \"type nat hook postrouting priority 100; policy accept;\"",
-        ],
+        &["chain postrouting is \"type nat hook postrouting priority 100; policy drop;\" \
+           instead of \"type nat hook postrouting priority 100; policy accept;\""],
     );
     in_namespace(|| {
         // At another priority, by way of a table of the same name.
@@ -135,16 +118,11 @@ fn chains() {
         feed("nft -f -", &text);
         let mut nft = Nft::open().unwrap();
         let found = nft.drift(&ruleset).unwrap();
-        assert!(
-            matches!(&found[..], [Drift::ChainDiffers { .. }]),
-            "{found:?}"
-        );
+        assert!(matches!(&found[..], [Drift::ChainDiffers { .. }]), "{found:?}");
         feed("nft -f -", "delete table inet minionet");
         feed("nft -f -", "table inet minionet { }");
         let missing = nft.drift(&ruleset).unwrap();
-        assert!(missing.contains(&Drift::ChainMissing {
-            chain: POSTROUTING.into()
-        }));
+        assert!(missing.contains(&Drift::ChainMissing { chain: POSTROUTING.into() }));
         assert!(missing.contains(&Drift::SetMissing { set: PODS4.into() }));
     });
 }
@@ -159,36 +137,20 @@ fn sets_and_elements() {
         ],
     );
     let net = Element::key([Span::network("203.0.113.0/24".parse().unwrap())]);
-    let unexpected = Drift::ElementUnexpected {
-        set: EXEMPT4.into(),
-        element: net,
-    };
+    let unexpected = Drift::ElementUnexpected { set: EXEMPT4.into(), element: net };
     assert_eq!(found[1], unexpected);
-    seen(
-        "nft flush set inet minionet exempt6",
-        &["set exempt6 lacks the element 2001:db8:7::/64"],
-    );
-    seen(
-        "nft add set inet minionet guest '{ type ipv4_addr; }'",
-        &["set guest is not ours"],
-    );
+    seen("nft flush set inet minionet exempt6", &["set exempt6 lacks the element 2001:db8:7::/64"]);
+    seen("nft add set inet minionet guest '{ type ipv4_addr; }'", &["set guest is not ours"]);
     seen(
         "nft add map inet minionet guest '{ type ether_addr : verdict; timeout 5s; }'",
         &["set guest is not ours"],
     );
     in_namespace(|| {
         let ruleset = usual_masquerade();
-        let text = ruleset
-            .to_string()
-            .replace("flags constant,interval", "flags interval");
+        let text = ruleset.to_string().replace("flags constant,interval", "flags interval");
         feed("nft -f -", &text);
         let mut nft = Nft::open().unwrap();
-        let texts: Vec<_> = nft
-            .drift(&ruleset)
-            .unwrap()
-            .iter()
-            .map(Drift::to_string)
-            .collect();
+        let texts: Vec<_> = nft.drift(&ruleset).unwrap().iter().map(Drift::to_string).collect();
         assert_eq!(
             texts[0],
             "set pods4 is \"type ipv4_addr; flags interval;\" \
@@ -198,16 +160,8 @@ fn sets_and_elements() {
         run("nft delete table inet minionet");
         let text = ruleset.to_string();
         let timed = "ipv4_addr; timeout 1h; flags interval";
-        feed(
-            "nft -f -",
-            &text.replace("ipv4_addr; flags interval", timed),
-        );
-        let texts: Vec<_> = nft
-            .drift(&ruleset)
-            .unwrap()
-            .iter()
-            .map(Drift::to_string)
-            .collect();
+        feed("nft -f -", &text.replace("ipv4_addr; flags interval", timed));
+        let texts: Vec<_> = nft.drift(&ruleset).unwrap().iter().map(Drift::to_string).collect();
         assert_eq!(
             texts[0],
             "set exempt4 is \"types or flags of another program\" \
@@ -221,9 +175,7 @@ fn there_is_nothing_where_nothing_was_made() {
     in_namespace(|| {
         let mut nft = Nft::open().unwrap();
         assert_eq!(nft.dump(TABLE).unwrap(), None);
-        let missing = Drift::TableMissing {
-            table: TABLE.into(),
-        };
+        let missing = Drift::TableMissing { table: TABLE.into() };
         assert_eq!(nft.drift(&usual_masquerade()).unwrap(), [missing]);
     });
 }

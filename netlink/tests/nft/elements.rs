@@ -50,7 +50,7 @@ fn elements_take_effect_at_once() {
     in_namespace(|| {
         let mut ruleset = filter(vec![Rule::of([
             Field::UDP_DPORT.is(Value::Service(4789)),
-            Field::IP_SADDR.not_in("members"),
+            Field::IP_SADDR.none_of("members"),
             Statement::Counter,
             Verdict::Drop.into(),
         ])]);
@@ -59,9 +59,7 @@ fn elements_take_effect_at_once() {
         nft.apply(&ruleset).unwrap();
         let receiver = UdpSocket::bind("127.0.0.1:4789").unwrap();
         // Loopback delivers before sending returns; the timeout only bounds a failure.
-        receiver
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let sender = UdpSocket::bind("127.0.0.2:0").unwrap();
         let arrives = || {
             sender.send_to(b"x", "127.0.0.1:4789").unwrap();
@@ -70,8 +68,7 @@ fn elements_take_effect_at_once() {
         assert!(!arrives(), "not a member yet");
         nft.add_elements(TABLE, &members(), &[member(2)]).unwrap();
         assert!(arrives(), "a member");
-        nft.delete_elements(TABLE, &members(), &[member(2)])
-            .unwrap();
+        nft.delete_elements(TABLE, &members(), &[member(2)]).unwrap();
         assert!(!arrives(), "no longer a member");
         let found = nft.dump(TABLE).unwrap().unwrap();
         assert_eq!(found.chains[0].rules[0].counter.unwrap().0, 2);
@@ -84,20 +81,14 @@ fn adding_and_deleting_again_is_no_error() {
         let mut nft = Nft::open().unwrap();
         nft.apply(&with_sets([members(), ports()])).unwrap();
         for _ in 0..2 {
-            nft.add_elements(TABLE, &members(), &[member(1), member(2)])
-                .unwrap();
+            nft.add_elements(TABLE, &members(), &[member(1), member(2)]).unwrap();
             nft.add_elements(TABLE, &ports(), &[port(80, 5)]).unwrap();
         }
-        assert_eq!(
-            nft.elements(TABLE, &members()).unwrap(),
-            [member(1), member(2)]
-        );
+        assert_eq!(nft.elements(TABLE, &members()).unwrap(), [member(1), member(2)]);
         assert_eq!(nft.elements(TABLE, &ports()).unwrap(), [port(80, 5)]);
         for _ in 0..2 {
-            nft.delete_elements(TABLE, &members(), &[member(2), member(3)])
-                .unwrap();
-            nft.delete_elements(TABLE, &ports(), &[port(80, 5), port(81, 5)])
-                .unwrap();
+            nft.delete_elements(TABLE, &members(), &[member(2), member(3)]).unwrap();
+            nft.delete_elements(TABLE, &ports(), &[port(80, 5), port(81, 5)]).unwrap();
         }
         assert_eq!(nft.elements(TABLE, &members()).unwrap(), [member(1)]);
         assert_eq!(nft.elements(TABLE, &ports()).unwrap(), []);
@@ -111,24 +102,14 @@ fn a_map_keeps_its_data_unless_it_is_put() {
         let mut nft = Nft::open().unwrap();
         nft.apply(&with_sets([ports()])).unwrap();
         nft.add_elements(TABLE, &ports(), &[port(80, 5)]).unwrap();
-        let clash = nft
-            .add_elements(TABLE, &ports(), &[port(80, 6), port(81, 6)])
-            .unwrap_err();
+        let clash = nft.add_elements(TABLE, &ports(), &[port(80, 6), port(81, 6)]).unwrap_err();
         assert_eq!(clash.errno(), Some(Errno::EEXIST), "{clash}");
         assert_eq!(nft.elements(TABLE, &ports()).unwrap(), [port(80, 5)]);
-        nft.put_elements(TABLE, &ports(), &[port(80, 6), port(81, 6)])
-            .unwrap();
-        assert_eq!(
-            nft.elements(TABLE, &ports()).unwrap(),
-            [port(80, 6), port(81, 6)]
-        );
+        nft.put_elements(TABLE, &ports(), &[port(80, 6), port(81, 6)]).unwrap();
+        assert_eq!(nft.elements(TABLE, &ports()).unwrap(), [port(80, 6), port(81, 6)]);
         // The key alone says what goes, whatever its data.
-        let gone = Element {
-            data: None,
-            ..port(80, 0)
-        };
-        nft.delete_elements(TABLE, &ports(), &[gone, port(81, 99)])
-            .unwrap();
+        let gone = Element { data: None, ..port(80, 0) };
+        nft.delete_elements(TABLE, &ports(), &[gone, port(81, 99)]).unwrap();
         assert_eq!(nft.elements(TABLE, &ports()).unwrap(), []);
     });
 }
@@ -142,25 +123,15 @@ fn one_element_can_be_looked_up() {
             Element::map([Value::Service(port).into()], [pod])
         };
         let mut nft = Nft::open().unwrap();
-        nft.apply(&with_sets([members(), to_pod.clone(), ports()]))
-            .unwrap();
+        nft.apply(&with_sets([members(), to_pod.clone(), ports()])).unwrap();
         nft.add_elements(TABLE, &members(), &[member(1)]).unwrap();
         nft.add_elements(TABLE, &to_pod, &[entry(80, 5)]).unwrap();
         nft.add_elements(TABLE, &ports(), &[port(80, 5)]).unwrap();
-        assert_eq!(
-            nft.element(TABLE, &members(), &member(1)).unwrap(),
-            Some(member(1))
-        );
+        assert_eq!(nft.element(TABLE, &members(), &member(1)).unwrap(), Some(member(1)));
         assert_eq!(nft.element(TABLE, &members(), &member(2)).unwrap(), None);
-        assert_eq!(
-            nft.element(TABLE, &to_pod, &entry(80, 9)).unwrap(),
-            Some(entry(80, 5))
-        );
+        assert_eq!(nft.element(TABLE, &to_pod, &entry(80, 9)).unwrap(), Some(entry(80, 5)));
         assert_eq!(nft.element(TABLE, &to_pod, &entry(81, 9)).unwrap(), None);
-        assert_eq!(
-            nft.element(TABLE, &ports(), &port(80, 9)).unwrap(),
-            Some(port(80, 5))
-        );
+        assert_eq!(nft.element(TABLE, &ports(), &port(80, 9)).unwrap(), Some(port(80, 5)));
         assert_eq!(nft.element(TABLE, &ports(), &port(81, 9)).unwrap(), None);
     });
 }
@@ -174,20 +145,14 @@ fn thousands_of_elements() {
             .map(|number| {
                 // With a gap after each, or they would be one.
                 let first = u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number * 512;
-                Element::key([Span::range(
-                    Ipv4Addr::from(first),
-                    Ipv4Addr::from(first + 255),
-                )])
+                Element::key([Span::range(Ipv4Addr::from(first), Ipv4Addr::from(first + 255))])
             })
             .collect();
         let map: Vec<Element> = (0..MANY as u16).map(|number| port(number, 1)).collect();
         let net_set = SetSpec::set("nets", [DataType::Ipv4]).interval();
         let mut ruleset = Ruleset::new(TABLE);
-        ruleset.sets = vec![
-            members().with(all.clone()),
-            net_set.clone().with(nets.clone()),
-            ports().with(map.clone()),
-        ];
+        ruleset.sets =
+            vec![members().with(all.clone()), net_set.clone().with(nets.clone()), ports().with(map.clone())];
         let mut nft = Nft::open().unwrap();
         nft.apply(&ruleset).unwrap();
         assert_eq!(nft.drift(&ruleset).unwrap(), vec![]);
@@ -199,8 +164,7 @@ fn thousands_of_elements() {
         nft.add_elements(TABLE, &net_set, &nets).unwrap();
         assert_eq!(nft.elements(TABLE, &net_set).unwrap(), nets);
         // One of them is not there, so the set is read first.
-        nft.delete_elements(TABLE, &members(), &[&all[..], &[member(MANY)]].concat())
-            .unwrap();
+        nft.delete_elements(TABLE, &members(), &[&all[..], &[member(MANY)]].concat()).unwrap();
         assert_eq!(nft.elements(TABLE, &members()).unwrap(), []);
     });
 }

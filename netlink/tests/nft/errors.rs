@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use minionet_core::nft::{
-    BaseChain, Chain, ChainType, DataType, Element, Field, Hook, ModelError, NatFlags, PODS4,
-    Policy, Rule, Ruleset, SetSpec, Span, Statement, TABLE, Value, Verdict,
+    BaseChain, Chain, ChainType, DataType, Element, Field, Hook, ModelError, NatFlags, PODS4, Policy, Rule,
+    Ruleset, SetSpec, Span, Statement, TABLE, Value, Verdict,
 };
 use minionet_netlink::nft::{Nft, NftError};
 
@@ -21,7 +21,7 @@ fn refused(ruleset: &Ruleset) -> String {
 #[test]
 fn a_rule_that_names_what_is_not_there() {
     let counter = Rule::of([Statement::Counter]);
-    let lookup = Rule::of([Field::IP_SADDR.is_in("nowhere"), Verdict::Drop.into()]);
+    let lookup = Rule::of([Field::IP_SADDR.one_of("nowhere"), Verdict::Drop.into()]);
     assert_eq!(
         refused(&filter(vec![counter.clone(), lookup])),
         "cannot add rule 2 of chain input, \"ip saddr @nowhere drop\" (expression lookup): \
@@ -72,10 +72,7 @@ fn elements_that_are_refused() {
         let mut nft = Nft::open().unwrap();
         let pods = SetSpec::set(PODS4, [DataType::Ipv4]).interval().constant();
         let net = |text: &str| Element::key([Span::network(text.parse().unwrap())]);
-        let absent = nft
-            .add_elements(TABLE, &pods, &[net("10.0.0.0/8")])
-            .unwrap_err()
-            .to_string();
+        let absent = nft.add_elements(TABLE, &pods, &[net("10.0.0.0/8")]).unwrap_err().to_string();
         assert!(
             absent.starts_with(
                 "cannot add the element 10.0.0.0/8 of set pods4: ENOENT: No such file or directory"
@@ -83,18 +80,14 @@ fn elements_that_are_refused() {
             "{absent}"
         );
         nft.apply(&usual_masquerade()).unwrap();
-        let constant = nft
-            .add_elements(TABLE, &pods, &[net("192.0.2.0/24")])
-            .unwrap_err();
+        let constant = nft.add_elements(TABLE, &pods, &[net("192.0.2.0/24")]).unwrap_err();
         assert_eq!(
             constant.to_string(),
             "cannot add the element 192.0.2.0/24 of set pods4: EBUSY: Device or resource busy; \
              the set is constant and in use"
         );
         let exempt = SetSpec::set("exempt4", [DataType::Ipv4]).interval();
-        let overlap = nft
-            .add_elements(TABLE, &exempt, &[net("198.51.0.0/16")])
-            .unwrap_err();
+        let overlap = nft.add_elements(TABLE, &exempt, &[net("198.51.0.0/16")]).unwrap_err();
         assert_eq!(
             overlap.to_string(),
             "cannot add the element 198.51.0.0/16 of set exempt4: EEXIST: File exists; \
@@ -110,17 +103,8 @@ fn what_cannot_be_is_not_even_sent() {
         let set = SetSpec::set("members", [DataType::Ipv4]);
         let wrong = Element::key([Value::Service(80).into()]);
         let error = nft.add_elements(TABLE, &set, &[wrong]).unwrap_err();
-        assert!(matches!(
-            error,
-            NftError::Model {
-                source: ModelError::ElementKey { .. },
-                ..
-            }
-        ));
-        let range = Element::key([Span::range(
-            Ipv4Addr::new(10, 0, 0, 1),
-            Ipv4Addr::new(10, 0, 0, 2),
-        )]);
+        assert!(matches!(error, NftError::Model { source: ModelError::ElementKey { .. }, .. }));
+        let range = Element::key([Span::range(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))]);
         let mut ruleset = Ruleset::new(TABLE);
         ruleset.sets.push(set.with(vec![range]));
         assert_eq!(

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use minionet_core::nft::{
-    BaseChain, Chain, ChainType, Hook, KUBE_PROXY_MARK, Masquerade, Policy, Rule, Ruleset, TABLE,
-    masquerade,
+    BaseChain, Chain, ChainType, Hook, KUBE_PROXY_MARK, Masquerade, Policy, Rule, Ruleset, TABLE, masquerade,
 };
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -62,9 +61,7 @@ impl Namespace {
     /// A UDP socket inside that gives up waiting after some seconds.
     pub fn udp(&self, address: &str) -> UdpSocket {
         let socket = self.within(|| UdpSocket::bind(address)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket
     }
 }
@@ -91,19 +88,10 @@ pub fn feed(line: &str, input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("sh is missing");
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{line}: {}\n{input}",
-        text(&output.stderr)
-    );
+    assert!(output.status.success(), "{line}: {}\n{input}", text(&output.stderr));
     text(&output.stdout)
 }
 

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use minionet_core::nft::{
-    BaseChain, Chain, ChainType, DataType, DnatTo, Element, Field, Header, Hook, Match, MetaKey,
-    NatFlags, PayloadBase, Policy, Rule, Ruleset, SetSpec, Source, Span, Statement, TABLE, Target,
-    Value, Verdict, drift,
+    BaseChain, Chain, ChainType, DataType, DnatTo, Element, Field, Header, Hook, Match, MetaKey, NatFlags,
+    PayloadBase, Policy, Rule, Ruleset, SetSpec, Source, Span, Statement, TABLE, Target, Value, Verdict,
+    drift,
 };
 use minionet_netlink::nft::Nft;
 
@@ -24,11 +24,7 @@ fn written_alike(ruleset: &Ruleset) {
         let theirs = run("nft list ruleset");
         assert_eq!(ours, theirs, "from the text:\n{ruleset}");
         let found = nft.dump(TABLE).unwrap();
-        assert_eq!(
-            drift(ruleset, found.as_ref()),
-            vec![],
-            "from the text:\n{ruleset}"
-        );
+        assert_eq!(drift(ruleset, found.as_ref()), vec![], "from the text:\n{ruleset}");
     });
 }
 
@@ -44,76 +40,32 @@ fn the_masquerade_policy() {
 #[test]
 fn matches_of_every_kind() {
     let mut ruleset = filter(vec![
-        Rule::of([
-            Field::IIFNAME.is(Value::IfName("eth0".into())),
-            Verdict::Accept.into(),
-        ]),
-        Rule::of([
-            Field::OIFNAME.is_not(Value::IfName("lo".into())),
-            Verdict::Accept.into(),
-        ]),
-        Rule::of([
-            Field::IIFNAME.starts_with("mn"),
-            Statement::Counter,
-            Verdict::Drop.into(),
-        ]),
-        Rule::of([
-            Field::NFPROTO.is(Value::Integer(vec![10])),
-            Verdict::Accept.into(),
-        ]),
-        Rule::of([
-            Field::L4PROTO.is(Value::Proto(17)),
-            Field::UDP_DPORT.is(Value::Service(53)),
-        ]),
+        Rule::of([Field::IIFNAME.is(Value::IfName("eth0".into())), Verdict::Accept.into()]),
+        Rule::of([Field::OIFNAME.not(Value::IfName("lo".into())), Verdict::Accept.into()]),
+        Rule::of([Field::IIFNAME.starts_with("mn"), Statement::Counter, Verdict::Drop.into()]),
+        Rule::of([Field::NFPROTO.is(Value::Integer(vec![10])), Verdict::Accept.into()]),
+        Rule::of([Field::L4PROTO.is(Value::Proto(17)), Field::UDP_DPORT.is(Value::Service(53))]),
         Rule::of([Field::TCP_DPORT.is(Value::Service(80)), Statement::Reject]),
-        Rule::of([
-            Field::UDP_DPORT.is(Value::Service(4789)),
-            Field::IP_SADDR.not_in("members"),
-        ]),
-        Rule::of([
-            Match::on([Field::IIFNAME, Field::IP_SADDR]).not_in("owners"),
-            Verdict::Drop.into(),
-        ]),
-        Rule::of([
-            Field::IP_SADDR.is(Ipv4Addr::LOCALHOST),
-            Verdict::Accept.into(),
-        ]),
-        Rule::of([
-            Field::IP6_DADDR.is_not(Ipv6Addr::LOCALHOST),
-            Verdict::Accept.into(),
-        ]),
+        Rule::of([Field::UDP_DPORT.is(Value::Service(4789)), Field::IP_SADDR.none_of("members")]),
+        Rule::of([Match::on([Field::IIFNAME, Field::IP_SADDR]).none_of("owners"), Verdict::Drop.into()]),
+        Rule::of([Field::IP_SADDR.is(Ipv4Addr::LOCALHOST), Verdict::Accept.into()]),
+        Rule::of([Field::IP6_DADDR.not(Ipv6Addr::LOCALHOST), Verdict::Accept.into()]),
         Rule::of([Field::IP_DADDR.within("172.16.0.0/12".parse().unwrap())]),
         Rule::of([Field::IP_DADDR.within("10.0.0.0/8".parse().unwrap())]),
         Rule::of([Field::IP6_SADDR.within("fe80::/10".parse().unwrap())]),
         Rule::of([Field::MARK.masked(0x4000, 0x4000), Verdict::Return.into()]),
-        Rule::of([
-            Field::MARK.is(Value::Mark(7)),
-            Verdict::Jump("more".into()).into(),
-        ]),
-        Rule::of([
-            Field::CT_MARK.is(Value::Mark(7)),
-            Verdict::Goto("more".into()).into(),
-        ]),
+        Rule::of([Field::MARK.is(Value::Mark(7)), Verdict::Jump("more".into()).into()]),
+        Rule::of([Field::CT_MARK.is(Value::Mark(7)), Verdict::Goto("more".into()).into()]),
         Rule::of([Field::CT_STATE.any_bit(0b110), Verdict::Accept.into()]),
-        Rule::of([
-            Field::CT_DIRECTION.is(Value::Integer(vec![1])),
-            Verdict::Accept.into(),
-        ]),
+        Rule::of([Field::CT_DIRECTION.is(Value::Integer(vec![1])), Verdict::Accept.into()]),
         Rule::of([Field::CT_STATUS.any_bit(1 << 5), Statement::Counter]).comment("translated"),
         Rule::of([Field::FIB_SADDR_IIF.is(Value::Integer(0u32.to_ne_bytes().into()))]),
         Rule::of([Field::FIB_DADDR_TYPE.is(Value::Integer(2u32.to_ne_bytes().into()))]),
-        Rule::of([
-            Field::IP_DADDR.is(Ipv4Addr::BROADCAST),
-            Verdict::Continue.into(),
-        ]),
+        Rule::of([Field::IP_DADDR.is(Ipv4Addr::BROADCAST), Verdict::Continue.into()]),
         Rule::of([Match::on([Field::IP_SADDR]).vmap("verdicts")]),
     ]);
     // In a kernel of 6.18 nft 1.0.6 lists the kind of a link only by its number.
-    ruleset.chains.push(Chain {
-        name: "more".into(),
-        base: None,
-        rules: vec![],
-    });
+    ruleset.chains.push(Chain { name: "more".into(), base: None, rules: vec![] });
     ruleset.sets = vec![
         SetSpec::set("members", [DataType::Ipv4]).with(vec![
             Element::key([Ipv4Addr::new(172, 20, 0, 1).into()]),
@@ -125,10 +77,7 @@ fn matches_of_every_kind() {
         ])]),
         SetSpec::verdict_map("verdicts", [DataType::Ipv4]).with(vec![
             Element::verdict([Ipv4Addr::new(10, 1, 1, 1).into()], Verdict::Drop),
-            Element::verdict(
-                [Ipv4Addr::new(10, 1, 1, 2).into()],
-                Verdict::Jump("more".into()),
-            ),
+            Element::verdict([Ipv4Addr::new(10, 1, 1, 2).into()], Verdict::Jump("more".into())),
         ]),
     ];
     written_alike(&ruleset);
@@ -139,47 +88,30 @@ fn sets_of_every_kind() {
     let mut ruleset = Ruleset::new(TABLE);
     let v4 = |text: &str| Value::from(address(text));
     ruleset.sets = vec![
-        SetSpec::set("ports", [DataType::Service])
-            .interval()
-            .with(vec![
-                Element::key([Span::range(Value::Service(0), Value::Service(79))]),
-                Element::key([Value::Service(443).into()]),
-                Element::key([Span::range(Value::Service(60_000), Value::Service(65_535))]),
-            ]),
-        SetSpec::set("marks", [DataType::Mark])
-            .with(vec![Element::key([Value::Mark(0x0102_0304).into()])]),
+        SetSpec::set("ports", [DataType::Service]).interval().with(vec![
+            Element::key([Span::range(Value::Service(0), Value::Service(79))]),
+            Element::key([Value::Service(443).into()]),
+            Element::key([Span::range(Value::Service(60_000), Value::Service(65_535))]),
+        ]),
+        SetSpec::set("marks", [DataType::Mark]).with(vec![Element::key([Value::Mark(0x0102_0304).into()])]),
         SetSpec::set("protocols", [DataType::Proto])
             .constant()
             .with(vec![Element::key([Value::Proto(6).into()])]),
         SetSpec::set("names", [DataType::IfName])
             .with(vec![Element::key([Value::IfName("eth0".into()).into()])]),
-        SetSpec::set("dual", [DataType::Ipv6])
-            .interval()
-            .with(Element::networks(&networks(&[
-                "fd00::/8",
-                "2001:db8::1/128",
-                "fe00::/7",
-            ]))),
-        SetSpec::set("seen", [DataType::Ipv4])
-            .dynamic()
-            .with(vec![]),
-        SetSpec::map("to-mark", [DataType::Ipv4], [DataType::Mark]).with(vec![Element::map(
-            [v4("10.1.1.1").into()],
-            [Value::Mark(5)],
-        )]),
+        SetSpec::set("dual", [DataType::Ipv6]).interval().with(Element::networks(&networks(&[
+            "fd00::/8",
+            "2001:db8::1/128",
+            "fe00::/7",
+        ]))),
+        SetSpec::set("seen", [DataType::Ipv4]).dynamic().with(vec![]),
+        SetSpec::map("to-mark", [DataType::Ipv4], [DataType::Mark])
+            .with(vec![Element::map([v4("10.1.1.1").into()], [Value::Mark(5)])]),
         // Ranges that touch are two elements in a map, as their data may differ.
-        SetSpec::map("by-net", [DataType::Ipv4], [DataType::Ipv4])
-            .interval()
-            .with(vec![
-                Element::map(
-                    [Span::network("10.0.0.0/9".parse().unwrap())],
-                    [v4("192.0.2.1")],
-                ),
-                Element::map(
-                    [Span::network("10.128.0.0/9".parse().unwrap())],
-                    [v4("192.0.2.2")],
-                ),
-            ]),
+        SetSpec::map("by-net", [DataType::Ipv4], [DataType::Ipv4]).interval().with(vec![
+            Element::map([Span::network("10.0.0.0/9".parse().unwrap())], [v4("192.0.2.1")]),
+            Element::map([Span::network("10.128.0.0/9".parse().unwrap())], [v4("192.0.2.2")]),
+        ]),
         SetSpec::map(
             "host-ports",
             [DataType::Ipv4, DataType::Proto, DataType::Service],
@@ -216,12 +148,7 @@ fn nat_and_assignments() {
     let key6 = [Field::IP6_DADDR, Field::L4PROTO, Field::TH_DPORT];
     let map = |key: &[Field], map: &str, ipv6| {
         let map = map.into();
-        Statement::Dnat(DnatTo::Map {
-            key: key.into(),
-            map,
-            ipv6,
-            port: true,
-        })
+        Statement::Dnat(DnatTo::Map { key: key.into(), map, ipv6, port: true })
     };
     let fixed = |to: &str, port| Statement::Dnat(DnatTo::Fixed(address(to), port));
     ruleset.sets = vec![
@@ -250,18 +177,9 @@ fn nat_and_assignments() {
             rules: vec![
                 Rule::of([udp.clone(), map(&key, "ports4", false)]),
                 Rule::of([udp.clone(), map(&key6, "ports6", true)]),
-                Rule::of([
-                    Field::TCP_DPORT.is(Value::Service(80)),
-                    fixed("10.32.1.5", Some(8080)),
-                ]),
-                Rule::of([
-                    Field::TCP_DPORT.is(Value::Service(81)),
-                    fixed("fd00::5", Some(8080)),
-                ]),
-                Rule::of([
-                    Field::IP_DADDR.is(Ipv4Addr::new(192, 0, 2, 9)),
-                    fixed("10.32.1.5", None),
-                ]),
+                Rule::of([Field::TCP_DPORT.is(Value::Service(80)), fixed("10.32.1.5", Some(8080))]),
+                Rule::of([Field::TCP_DPORT.is(Value::Service(81)), fixed("fd00::5", Some(8080))]),
+                Rule::of([Field::IP_DADDR.is(Ipv4Addr::new(192, 0, 2, 9)), fixed("10.32.1.5", None)]),
             ],
         },
         Chain {
@@ -273,10 +191,7 @@ fn nat_and_assignments() {
                 policy: Policy::Accept,
             }),
             rules: vec![
-                Rule::of([
-                    Field::MARK.is(Value::Mark(1)),
-                    Statement::Masquerade(NatFlags::RANDOM),
-                ]),
+                Rule::of([Field::MARK.is(Value::Mark(1)), Statement::Masquerade(NatFlags::RANDOM)]),
                 Rule::of([Statement::Masquerade(NatFlags::default())]),
             ],
         },
@@ -303,17 +218,11 @@ fn nat_and_assignments() {
                     Source::Value(Ipv6Addr::LOCALHOST.into()),
                 )]),
                 Rule::of([Statement::Set(
-                    Target::Header(Header::Port {
-                        proto: Some(17),
-                        destination: true,
-                    }),
+                    Target::Header(Header::Port { proto: Some(17), destination: true }),
                     Source::Value(Value::Service(53)),
                 )]),
                 Rule::of([Statement::Set(
-                    Target::Header(Header::Port {
-                        proto: Some(6),
-                        destination: false,
-                    }),
+                    Target::Header(Header::Port { proto: Some(6), destination: false }),
                     Source::Value(Value::Service(53)),
                 )]),
             ],
@@ -337,16 +246,9 @@ fn nat_and_assignments() {
 fn what_the_kernel_keeps_though_nft_says_it_otherwise() {
     in_namespace(|| {
         // The VNI of a VXLAN header (RFC 7348 section 5): 3 bytes, 12 after the UDP header began.
-        let vni = Header::Raw {
-            base: PayloadBase::Transport,
-            offset: 12,
-            len: 3,
-        };
+        let vni = Header::Raw { base: PayloadBase::Transport, offset: 12, len: 3 };
         let ruleset = filter(vec![
-            Rule::of([
-                Field::Header(vni).is(Value::Integer(vec![0, 0x10, 1])),
-                Statement::Counter,
-            ]),
+            Rule::of([Field::Header(vni).is(Value::Integer(vec![0, 0x10, 1])), Statement::Counter]),
             Rule::of([
                 Field::UDP_DPORT.between(Value::Service(4000), Value::Service(4999)),
                 Verdict::Accept.into(),

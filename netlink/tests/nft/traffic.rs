@@ -61,8 +61,7 @@ impl Underlay {
     }
 
     fn protect(&self) {
-        self.node
-            .within(|| Nft::open().unwrap().apply(&usual_masquerade()).unwrap());
+        self.node.within(|| Nft::open().unwrap().apply(&usual_masquerade()).unwrap());
     }
 
     /// Sends from the pod and returns the source that the receiver saw, after it has answered and
@@ -90,24 +89,12 @@ fn a_pod_hides_behind_its_node_only_outside_the_pod_network() {
     underlay.protect();
     let source = |from: &str, to: &str| underlay.source_seen(from, to).ip().to_string();
     let (pod, pod6) = (format!("{POD}:0"), format!("[{POD6}]:0"));
-    assert_eq!(
-        source(&pod, "203.0.113.1:53"),
-        "172.20.0.1",
-        "anyone outside"
-    );
+    assert_eq!(source(&pod, "203.0.113.1:53"), "172.20.0.1", "anyone outside");
     assert_eq!(source(&pod, "172.20.0.2:53"), "172.20.0.1", "another node");
-    assert_eq!(
-        source(&pod, "203.0.113.1:4789"),
-        "172.20.0.1",
-        "the overlay's port, but not it"
-    );
+    assert_eq!(source(&pod, "203.0.113.1:4789"), "172.20.0.1", "the overlay's port, but not it");
     assert_eq!(source(&pod, "10.32.2.7:53"), POD, "a pod");
     assert_eq!(source(&pod, "198.51.100.9:53"), POD, "an exempt host");
-    assert_eq!(
-        source(&pod6, "[2001:db8::1]:53"),
-        "fd20::1",
-        "anyone outside"
-    );
+    assert_eq!(source(&pod6, "[2001:db8::1]:53"), "fd20::1", "anyone outside");
     assert_eq!(source(&pod6, "[fd20::2]:53"), "fd20::1", "another node");
     assert_eq!(source(&pod6, "[fd00:32:0:2::7]:53"), POD6, "a pod");
     assert_eq!(source(&pod6, "[2001:db8:7::9]:53"), POD6, "an exempt host");
@@ -116,34 +103,11 @@ fn a_pod_hides_behind_its_node_only_outside_the_pod_network() {
 #[test]
 fn without_the_table_the_same_packets_keep_their_source() {
     let underlay = Underlay::new();
-    assert_eq!(
-        underlay
-            .source_seen("10.32.1.5:0", "203.0.113.1:53")
-            .ip()
-            .to_string(),
-        POD
-    );
+    assert_eq!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
     underlay.protect();
-    assert_ne!(
-        underlay
-            .source_seen("10.32.1.5:0", "203.0.113.1:53")
-            .ip()
-            .to_string(),
-        POD
-    );
-    assert!(
-        underlay
-            .node
-            .within(|| Nft::open().unwrap().delete_table(TABLE))
-            .unwrap()
-    );
-    assert_eq!(
-        underlay
-            .source_seen("10.32.1.5:0", "203.0.113.1:53")
-            .ip()
-            .to_string(),
-        POD
-    );
+    assert_ne!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
+    assert!(underlay.node.within(|| Nft::open().unwrap().delete_table(TABLE)).unwrap());
+    assert_eq!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
 }
 
 #[test]
@@ -167,11 +131,7 @@ fn what_kube_proxy_masquerades_is_left_to_it() {
     underlay.node.within(|| feed("nft -f -", mark));
     let source = |to: &str| underlay.source_seen("10.32.1.5:0", to).ip().to_string();
     assert_eq!(source("203.0.113.1:7000"), POD, "ours leaves it alone");
-    assert_eq!(
-        source("203.0.113.1:7001"),
-        "172.20.0.1",
-        "without the mark it does not"
-    );
+    assert_eq!(source("203.0.113.1:7001"), "172.20.0.1", "without the mark it does not");
     // As kube-proxy does it, at the same hook and priority, but with an address that tells.
     let kube_proxy = "table ip kube-proxy { chain postrouting {
         type nat hook postrouting priority srcnat;
@@ -179,14 +139,8 @@ fn what_kube_proxy_masquerades_is_left_to_it() {
         }
         }";
     underlay.node.within(|| feed("nft -f -", kube_proxy));
-    underlay
-        .node
-        .run("ip address add 172.20.0.77/32 dev uplink");
-    assert_eq!(
-        source("203.0.113.1:7000"),
-        "172.20.0.77",
-        "one translation, and it is theirs"
-    );
+    underlay.node.run("ip address add 172.20.0.77/32 dev uplink");
+    assert_eq!(source("203.0.113.1:7000"), "172.20.0.77", "one translation, and it is theirs");
 }
 
 #[test]
@@ -197,11 +151,7 @@ fn the_counter_tells_how_many_connections_were_hidden() {
         underlay.source_seen("10.32.1.5:0", &format!("203.0.113.1:{port}"));
         underlay.source_seen("10.32.1.5:0", &format!("10.32.2.7:{port}"));
     }
-    let found = underlay
-        .node
-        .within(|| Nft::open().unwrap().dump(TABLE))
-        .unwrap()
-        .unwrap();
+    let found = underlay.node.within(|| Nft::open().unwrap().dump(TABLE)).unwrap().unwrap();
     let chain = found.chain(POSTROUTING).unwrap();
     let (packets, bytes) = chain.rules.last().unwrap().counter.unwrap();
     // A chain of type nat sees the first packet of a connection: 20 + 8 + 4 bytes each.

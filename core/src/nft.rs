@@ -27,14 +27,11 @@ pub use drift::{Drift, drift};
 pub use error::ModelError;
 pub use expr::{BitOps, CmpOp, Expr, NatFlags, PayloadBase, PayloadCsum, Reg};
 pub use field::{CtKey, FibAddr, FibResult, Field, Header, MetaKey};
-pub use masquerade::{
-    EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade,
-};
+pub use masquerade::{EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade};
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use rule::{DnatTo, Match, Operand, Relation, Rule, Source, Statement, Target, Verdict};
 pub use ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
 pub use set::{Contents, Datum, Element, Set, SetData, SetSpec, Span};
 pub use value::{DataType, Value};
 
-/// The name of the one table that minionet owns, in the family `inet`.
-pub const TABLE: &str = "minionet";
+pub use crate::constants::NFT_TABLE as TABLE;

@@ -21,8 +21,7 @@ use batch::Batch;
 pub use error::{NftError, Refusal, Subject};
 use socket::NftSocket;
 use uapi::{
-    DELSETELEM, GETSETELEM, GETTABLE, NEWSETELEM, NFPROTO_UNSPEC, SET_ELEM_LIST_ELEMENTS,
-    TABLE_NAME,
+    DELSETELEM, GETSETELEM, GETTABLE, NEWSETELEM, NFPROTO_UNSPEC, SET_ELEM_LIST_ELEMENTS, TABLE_NAME,
 };
 pub use wire::Malformed;
 use wire::{Attrs, Parsed};
@@ -51,9 +50,7 @@ impl Nft {
     /// # Errors
     /// [`NftError::Open`]
     pub fn open() -> Result<Self, NftError> {
-        Ok(Self {
-            socket: NftSocket::open()?,
-        })
+        Ok(Self { socket: NftSocket::open()? })
     }
 
     /// Makes the table exactly what the ruleset says, in one transaction, so that no packet meets
@@ -65,10 +62,7 @@ impl Nft {
     /// kernel refused; [`NftError::Contended`] if other programs kept changing rulesets.
     pub fn apply(&mut self, ruleset: &Ruleset) -> Result<(), NftError> {
         let action = format!("replace table inet {}", ruleset.table);
-        ruleset.check().map_err(|source| NftError::Model {
-            action: action.clone(),
-            source,
-        })?;
+        ruleset.check().map_err(|source| NftError::Model { action: action.clone(), source })?;
         self.retry(&action, |nft| {
             let found = dump::table(&mut nft.socket, &ruleset.table)?;
             let generation = match &found {
@@ -83,8 +77,7 @@ impl Nft {
                     Contents::Kept => kept(&set.spec, found.as_ref()),
                 })
                 .collect();
-            nft.socket
-                .commit(&encode::replace(ruleset, &elements), Some(generation))
+            nft.socket.commit(&encode::replace(ruleset, &elements), Some(generation))
         })
     }
 
@@ -98,7 +91,7 @@ impl Nft {
             if let Some(found) = &found
                 && dump::generation(&mut nft.socket)? != found.generation
             {
-                return Err(changed("read table"));
+                return Err(NftError::changed("read a table"));
             }
             Ok(found)
         })
@@ -136,23 +129,13 @@ impl Nft {
     pub fn tables(&mut self) -> Result<Vec<TableName>, NftError> {
         let action = "list the tables";
         self.retry(action, |nft| {
-            let replies = nft
-                .socket
-                .dump(GETTABLE, NFPROTO_UNSPEC, Attrs::default(), action)?;
+            let replies = nft.socket.dump(GETTABLE, NFPROTO_UNSPEC, Attrs::default(), action)?;
             let table = |reply: &socket::Reply| {
-                let name = Parsed::new(&reply.attrs)?
-                    .text(TABLE_NAME)
-                    .unwrap_or_default();
-                Ok(TableName {
-                    family: reply.family,
-                    name,
-                })
+                let name = Parsed::new(&reply.attrs)?.text(TABLE_NAME).unwrap_or_default();
+                Ok(TableName { family: reply.family, name })
             };
             let tables: Result<Vec<_>, Malformed> = replies.iter().map(table).collect();
-            tables.map_err(|source| NftError::Malformed {
-                action: action.to_owned(),
-                source,
-            })
+            tables.map_err(|source| NftError::Malformed { action: action.to_owned(), source })
         })
     }
 
@@ -171,7 +154,7 @@ impl Nft {
     pub fn elements(&mut self, table: &str, spec: &SetSpec) -> Result<Vec<Element>, NftError> {
         let action = format!("read the elements of set {}", spec.name);
         let elements = self.retry(&action, |nft| dump::elements(&mut nft.socket, table, spec))?;
-        elements.ok_or_else(|| NftError::Malformed {
+        elements.ok_or(NftError::Malformed {
             action,
             source: Malformed("an element does not fit the set as it is known here"),
         })
@@ -192,24 +175,16 @@ impl Nft {
             let all = self.elements(table, spec)?;
             return Ok(all.into_iter().find(|it| it.key == element.key));
         }
-        let key = Element {
-            data: None,
-            ..element.clone()
-        };
+        let key = Element { data: None, ..element.clone() };
         let action = format!("look up {key} in set {}", spec.name);
-        spec.check_key(&key).map_err(|source| NftError::Model {
-            action: action.clone(),
-            source,
-        })?;
+        spec.check_key(&key).map_err(|source| NftError::Model { action: action.clone(), source })?;
         let mut attrs = element::set_name(table, &spec.name);
-        attrs.nest(SET_ELEM_LIST_ELEMENTS, |list| {
-            element::encode(list, spec, &key)
-        });
+        attrs.nest(SET_ELEM_LIST_ELEMENTS, |list| element::encode(list, spec, &key));
         let Some(reply) = self.socket.get(GETSETELEM, attrs, &action)? else {
             return Ok(None);
         };
-        let found = element::decode(spec, &[reply.attrs])
-            .map_err(|source| NftError::Malformed { action, source })?;
+        let found =
+            element::decode(spec, &[reply.attrs]).map_err(|source| NftError::Malformed { action, source })?;
         Ok(found.and_then(|mut found| found.pop()))
     }
 
@@ -312,10 +287,7 @@ impl Nft {
                 done => return done,
             }
         }
-        Err(NftError::Contended {
-            action: action.to_owned(),
-            attempts: ATTEMPTS,
-        })
+        Err(NftError::Contended { action: action.to_owned(), attempts: ATTEMPTS })
     }
 }
 
@@ -324,15 +296,4 @@ fn kept(spec: &SetSpec, found: Option<&Observed>) -> Vec<Element> {
     let found = found.and_then(|found| found.set(&spec.name));
     let same = found.filter(|found| found.spec.as_ref() == Some(spec));
     same.map(|found| found.elements.clone()).unwrap_or_default()
-}
-
-/// A race that was noticed here rather than by the kernel.
-fn changed(action: &str) -> NftError {
-    NftError::Refused(Refusal {
-        subject: Subject::Table,
-        action: action.to_owned(),
-        expr: None,
-        errno: Errno::EINTR,
-        message: None,
-    })
 }

@@ -1,0 +1,52 @@
+//! Names and numbers by which minionet's objects are recognised.
+//!
+//! Whatever carries one of these is ours and may be repaired or removed; nothing else on a
+//! host is ever changed.
+
+/// Name of the VXLAN device on a node.
+pub const DEVICE: &str = "minionet";
+
+/// Name of the nftables table (family `inet`) that the daemon owns.
+pub const NFT_TABLE: &str = "minionet";
+
+/// Route protocol of routes to peers, made by the daemon (`rtm_protocol`, rtnetlink(7)).
+///
+/// 109 is the letter `m`; the numbers up to 99 are taken by iproute2's `rt_protos`, those from
+/// 186 by routing daemons.
+pub const ROUTE_PROTOCOL_PEER: u8 = 109;
+
+/// Route protocol of routes to this node's pods, made by the plugin.
+///
+/// A number of its own, so that neither program ever has to guess whose route it sees.
+pub const ROUTE_PROTOCOL_POD: u8 = 110;
+
+/// Default VXLAN network identifier (24 bits, RFC 7348 section 5).
+pub const DEFAULT_VNI: u32 = 4097;
+
+/// Default UDP port of VXLAN (IANA, RFC 7348 section 5).
+pub const DEFAULT_PORT: u16 = 4789;
+
+/// Octets that VXLAN adds over IPv4: IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
+/// (RFC 7348 section 5).
+pub const OVERHEAD_V4: u32 = 50;
+
+/// Octets that VXLAN adds over IPv6: as over IPv4, with a header of 40 instead of 20.
+pub const OVERHEAD_V6: u32 = 70;
+
+/// Runtime state; lies on a tmpfs and dies with the boot.
+pub const RUN_DIR: &str = "/run/minionet";
+
+/// Durable state.
+pub const STATE_DIR: &str = "/var/lib/minionet";
+
+/// The configuration file.
+pub const CONFIG_FILE: &str = "/etc/minionet/minionet.toml";
+
+/// Where container runtimes look for network configurations.
+pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+
+/// File name of our configuration list; runtimes take the first in lexical order.
+pub const CNI_CONF_FILE: &str = "10-minionet.conflist";
+
+/// Name of the CNI network in our configuration list.
+pub const CNI_NETWORK: &str = "minionet";
