@@ -21,5 +21,6 @@ pub mod constants;
 pub mod handoff;
 pub mod identity;
 pub mod membership;
+pub mod nft;
 pub mod overlay;
 pub mod plan;

@@ -12,6 +12,7 @@
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
 //! | [`monitor`] | notifications that something of ours was changed |
+//! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
 
@@ -22,6 +23,7 @@ pub mod link;
 pub mod monitor;
 pub mod neighbour;
 pub mod netns;
+pub mod nft;
 pub mod overlay;
 pub mod route;
 pub mod socket;
