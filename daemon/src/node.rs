@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use minionet_core::addr::Family;
 use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
@@ -25,6 +25,7 @@ use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay as kernel;
 use tracing::{debug, error, info, warn};
 
+use crate::firewall::{self, Firewall};
 use crate::run::random;
 use crate::{conflist, files, sysctls};
 
@@ -35,6 +36,8 @@ const ROUNDS: usize = 3;
 pub struct Node {
     config: Config,
     socket: Socket,
+    /// Opened when it is needed first.
+    firewall: Option<Firewall>,
     membership: Membership,
     start: Instant,
     /// What this node is, once that is known.
@@ -79,6 +82,7 @@ impl Node {
         let mut node = Node {
             config,
             socket,
+            firewall: None,
             membership,
             start: Instant::now(),
             own: None,
@@ -148,12 +152,12 @@ impl Node {
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &own.me, &peers);
         sysctls::apply(own.me.block(Family::V6).is_some())?;
-        let failures = self.settle(&wanted, underlay)?;
+        let refused = self.settle(&wanted, underlay)?;
+        // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
+        let filtered = self.filter(&own);
         self.hand_over(&own, wanted.device.mtu)?;
-        match failures {
-            None => Ok(()),
-            Some(text) => Err(anyhow::anyhow!(text)),
-        }
+        filtered?;
+        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
     }
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
@@ -247,6 +251,17 @@ impl Node {
             });
         }
         Ok(refused)
+    }
+
+    /// Makes the nft table what it should be.
+    fn filter(&mut self, own: &Own) -> Result<()> {
+        let mut firewall = match self.firewall.take() {
+            Some(firewall) => firewall,
+            None => Firewall::open()?,
+        };
+        let result = firewall.reconcile(&firewall::ruleset(&self.config, &own.plan));
+        self.firewall = Some(firewall);
+        result
     }
 
     /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.
