@@ -17,6 +17,8 @@
 
 pub mod addr;
 pub mod cni;
+pub mod config;
 pub mod constants;
 pub mod handoff;
+pub mod overlay;
 pub mod plan;
