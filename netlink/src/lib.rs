@@ -12,6 +12,7 @@
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
+//! | [`pod`] | the veth pair of a pod: made, examined, removed |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
 
 pub mod address;
@@ -21,6 +22,7 @@ pub mod link;
 pub mod neighbour;
 pub mod netns;
 pub mod overlay;
+pub mod pod;
 pub mod route;
 pub mod socket;
 pub mod sysctl;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::error::{Code, Coded};
-use super::ipam::Assigned;
+use super::ipam::{Assigned, Origin};
 use super::result::{CniResult, Dns, Interface, IpConfig, Route};
 use crate::addr::MacAddr;
 
@@ -144,6 +144,8 @@ pub struct Record {
     pub boot: String,
     /// The container's network namespace.
     pub netns: NetnsRef,
+    /// Where its addresses return to when they are free again.
+    pub origin: Origin,
     /// What is in the kernel.
     pub link: PodLink,
 }

@@ -40,6 +40,16 @@ impl Assigned {
     }
 }
 
+/// Where the addresses of an attachment came from, and return to: a DEL must not need to know
+/// the blocks that its node has by then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// [`Space::digest`] of the blocks at ADD.
+    pub space: u64,
+    /// The offsets in the pool of that space; none for requested addresses beyond it.
+    pub offsets: Vec<u32>,
+}
+
 /// Why a requested address cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RequestedError {
@@ -115,6 +125,19 @@ impl Space {
         u32::try_from(offset).ok().filter(|offset| self.pool().contains(offset))
     }
 
+    /// Where these addresses return to.
+    pub fn origin(&self, addresses: &[Assigned]) -> Origin {
+        let mut offsets: Vec<_> = addresses.iter().filter_map(|a| self.offset_of(a.address)).collect();
+        offsets.dedup();
+        Origin { space: self.digest(), offsets }
+    }
+
+    /// The CIDRs of the blocks, for messages.
+    pub fn describe(&self) -> String {
+        let blocks: Vec<_> = self.blocks.iter().map(|b| b.cidr.to_string()).collect();
+        blocks.join(", ")
+    }
+
     /// A number that tells whether a queue was made for these blocks (FNV-1a, 64 bits).
     pub fn digest(&self) -> u64 {
         let text = self.blocks.iter().flat_map(|b| format!("{} {};", b.cidr, b.gateway).into_bytes());
@@ -134,8 +157,7 @@ impl Space {
                 return Err(RequestedError::Twice { family, first: first.address, second: address });
             }
             let Some(block) = self.blocks.iter().find(|b| b.cidr.contains(address)) else {
-                let blocks: Vec<_> = self.blocks.iter().map(|b| b.cidr.to_string()).collect();
-                return Err(RequestedError::Outside { address, blocks: blocks.join(", ") });
+                return Err(RequestedError::Outside { address, blocks: self.describe() });
             };
             let offset = block.cidr.offset_of(address).unwrap_or(0);
             let role = if address == block.gateway {

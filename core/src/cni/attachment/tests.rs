@@ -19,6 +19,7 @@ fn record() -> Record {
         pod: Some("default/web".into()),
         boot: "b".into(),
         netns: NetnsRef { path: "/run/netns/x".into(), device: 4, inode: 4_026_532_000 },
+        origin: Origin { space: u64::MAX, offsets: vec![5] },
         link: PodLink {
             host_ifname: id.host_ifname(),
             alias: id.alias(&key),

@@ -22,13 +22,13 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A full queue for the blocks with this digest, out of which `len` offsets can be taken.
-    pub fn full(digest: u64, capacity: u32, len: u32) -> Self {
+    /// A queue with `len` offsets in its first slots, for the blocks with this digest.
+    pub fn filled(digest: u64, capacity: u32, len: u32) -> Self {
         Queue { digest, capacity, head: 0, len: len.min(capacity) }
     }
 
     /// Reads a header, or nothing when it is damaged or was made for other blocks.
-    pub fn decode(header: &[u8], digest: u64, capacity: u32) -> Option<Self> {
+    pub fn decode(header: &[u8], digest: u64) -> Option<Self> {
         let header: &[u8; HEADER_LEN] = header.try_into().ok()?;
         let (magic, rest) = header.split_first_chunk::<8>()?;
         let (found, rest) = rest.split_first_chunk::<8>()?;
@@ -41,9 +41,8 @@ impl Queue {
         };
         let sound = *magic == MAGIC
             && queue.digest == digest
-            && queue.capacity == capacity
-            && queue.head < capacity.max(1)
-            && queue.len <= capacity;
+            && queue.head < queue.capacity.max(1)
+            && queue.len <= queue.capacity;
         sound.then_some(queue)
     }
 
@@ -58,11 +57,16 @@ impl Queue {
         header
     }
 
+    /// How many offsets the ring has room for.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Takes the slot that waited longest, if there is one.
     pub fn pop(&mut self) -> Option<u32> {
         self.len = self.len.checked_sub(1)?;
         let slot = self.head;
-        self.head = (self.head + 1) % self.capacity;
+        self.head = self.next(1);
         Some(slot)
     }
 
@@ -72,9 +76,16 @@ impl Queue {
         if self.len >= self.capacity {
             return None;
         }
-        let slot = (self.head + self.len) % self.capacity;
+        let slot = self.next(self.len);
         self.len += 1;
         Some(slot)
+    }
+
+    /// The slot some places behind the head.
+    fn next(&self, places: u32) -> u32 {
+        // In 64 bits: a damaged file may claim any capacity. It is not zero, where this is asked.
+        let slot = (u64::from(self.head) + u64::from(places)) % u64::from(self.capacity.max(1));
+        slot as u32
     }
 
     /// Where a slot lies in the file, in octets from its beginning.

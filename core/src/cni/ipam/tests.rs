@@ -54,15 +54,14 @@ fn requests_are_checked_against_the_blocks() {
 
 #[test]
 fn a_queue_for_other_blocks_or_of_garbage_is_not_believed() {
-    let queue = Queue::full(7, 10, 10);
-    assert_eq!(Queue::decode(&queue.encode(), 7, 10), Some(queue));
-    assert_eq!(Queue::decode(&queue.encode(), 8, 10), None);
-    assert_eq!(Queue::decode(&queue.encode(), 7, 11), None);
-    assert_eq!(Queue::decode(&queue.encode()[1..], 7, 10), None);
-    assert_eq!(Queue::decode(&[0; HEADER_LEN], 7, 10), None);
+    let queue = Queue::filled(7, 10, 10);
+    assert_eq!(Queue::decode(&queue.encode(), 7), Some(queue));
+    assert_eq!(Queue::decode(&queue.encode(), 8), None);
+    assert_eq!(Queue::decode(&queue.encode()[1..], 7), None);
+    assert_eq!(Queue::decode(&[0; HEADER_LEN], 7), None);
     let mut wild = queue.encode();
     wild[20] = 10;
-    assert_eq!(Queue::decode(&wild, 7, 10), None, "the head lies outside");
+    assert_eq!(Queue::decode(&wild, 7), None, "the head lies outside");
 }
 
 proptest! {
@@ -70,7 +69,7 @@ proptest! {
     #[test]
     fn the_queue_is_first_in_first_out(capacity in 1u32..20, steps in prop::collection::vec(any::<bool>(), 0..200)) {
         let mut slots = vec![None; capacity as usize];
-        let (mut queue, mut model, mut next) = (Queue::full(1, capacity, 0), VecDeque::new(), 0u32);
+        let (mut queue, mut model, mut next) = (Queue::filled(1, capacity, 0), VecDeque::new(), 0u32);
         for push in steps {
             if push {
                 let slot = queue.push();
@@ -84,7 +83,7 @@ proptest! {
                 let taken = queue.pop().and_then(|slot| slots[slot as usize]);
                 prop_assert_eq!(taken, model.pop_front());
             }
-            prop_assert_eq!(Queue::decode(&queue.encode(), 1, capacity), Some(queue));
+            prop_assert_eq!(Queue::decode(&queue.encode(), 1), Some(queue));
         }
     }
 
@@ -95,7 +94,7 @@ proptest! {
         header[..8].copy_from_slice(b"mnqueue1");
         let digest = u64::from_le_bytes(header[8..16].try_into().unwrap());
         header[16..20].copy_from_slice(&capacity.to_le_bytes());
-        if let Some(mut queue) = Queue::decode(&header, digest, capacity) {
+        if let Some(mut queue) = Queue::decode(&header, digest) {
             prop_assert!(queue.push().is_none_or(|slot| slot < capacity));
             prop_assert!(queue.pop().is_none_or(|slot| slot < capacity));
         }
