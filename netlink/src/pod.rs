@@ -83,6 +83,14 @@ pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attach
     Ok(attached)
 }
 
+/// Whether the host's end of an attachment exists.
+///
+/// # Errors
+/// [`Error`] when the kernel cannot be asked.
+pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
+    Ok(host.link(Which::Name(host_ifname))?.is_some_and(|link| is_ours(&link, alias)))
+}
+
 /// Deletes the veth pair of an attachment, if it is there; says whether it was.
 ///
 /// A device of that name that is not the attachment's is left alone.

@@ -22,6 +22,9 @@ pub enum Code {
     Decode = 6,
     /// The network configuration is wrong.
     InvalidConfig = 7,
+    /// The namespace is the plugin's own; not in the specification, but in its reference library
+    /// (`ErrInvalidNetNS`).
+    InvalidNetns = 8,
     /// A passing condition: the caller should try again later.
     TryAgainLater = 11,
     /// STATUS: an ADD would fail.
