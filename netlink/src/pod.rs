@@ -13,6 +13,7 @@ use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::attachment::PodLink;
 use thiserror::Error;
 
+use self::requests::{HostStep, PodStep};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
 use crate::netns::Netns;
@@ -161,29 +162,39 @@ fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
 }
 
 fn wire_pod(pod: &mut Socket, index: u32, link: &PodLink) -> Result<Attached, AttachError> {
-    let requests = requests::in_pod(index, link);
     let mut attached = Attached::default();
-    for (request, refusal) in run(pod, requests)? {
-        match (request, refusal) {
-            (requests::PodStep::DefaultRoute(family), None) => attached.default_routes.push(family),
+    let mut occupied = Vec::new();
+    for (step, refusal) in run(pod, requests::in_pod(index, link))? {
+        match (step, refusal) {
+            (PodStep::DefaultRoute(family), None) => attached.default_routes.push(family),
             (_, None) => {}
-            // A second interface of a pod: the first one has the way out.
-            (requests::PodStep::DefaultRoute(_) | requests::PodStep::GatewayRoute, Some(refusal))
-                if refusal.errno == nix::libc::EEXIST => {}
-            (step, Some(refusal)) => {
-                let operation = format!("{step} (interface {} of the container)", link.ifname);
-                return Err(Error::Refused { operation, refusal }.into());
+            // Another interface of the pod has the way to this gateway, or the way out.
+            (PodStep::GatewayRoute(family), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
+                occupied.push(family);
             }
+            (PodStep::DefaultRoute(family), Some(_)) if occupied.contains(&family) => {}
+            (PodStep::DefaultRoute(_), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {}
+            (step, Some(refusal)) => return Err(in_container(step, link, refusal).into()),
+        }
+    }
+    // Its routes come behind those of the other, for those who bind to the interface.
+    for (step, refusal) in run(pod, requests::second_routes(index, link, &occupied))? {
+        if let Some(refusal) = refusal {
+            return Err(in_container(step, link, refusal).into());
         }
     }
     Ok(attached)
+}
+
+fn in_container(step: PodStep, link: &PodLink, refusal: Refusal) -> Error {
+    Error::Refused { operation: format!("{step} (interface {} of the container)", link.ifname), refusal }
 }
 
 fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), AttachError> {
     for (step, refusal) in run(host, requests::on_host(index, link))? {
         match (step, refusal) {
             (_, None) => {}
-            (requests::HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
+            (HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
                 return Err(AttachError::AddressInUse { address });
             }
             (step, Some(refusal)) => {

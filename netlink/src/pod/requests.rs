@@ -56,7 +56,7 @@ pub(super) enum PodStep {
     Up,
     Address(IpAddr),
     Neighbour(IpAddr),
-    GatewayRoute,
+    GatewayRoute(Family),
     DefaultRoute(Family),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for PodStep {
             PodStep::Up => f.write_str("set up the container's end"),
             PodStep::Address(address) => write!(f, "set the address {address}"),
             PodStep::Neighbour(address) => write!(f, "set the neighbour {address}"),
-            PodStep::GatewayRoute => f.write_str("add the route to the gateway"),
+            PodStep::GatewayRoute(family) => write!(f, "add the route to the gateway ({family})"),
             PodStep::DefaultRoute(family) => write!(f, "add the default route ({family})"),
         }
     }
@@ -83,10 +83,35 @@ pub(super) fn in_pod(index: u32, link: &PodLink) -> Vec<(PodStep, Request)> {
             PodStep::Neighbour(gateway),
             neighbour::set(index, gateway, link.host_mac, ROUTE_PROTOCOL_POD),
         ));
-        steps.push((PodStep::GatewayRoute, route::add(&on_link(index, gateway))));
-        steps.push((PodStep::DefaultRoute(Family::of(address)), default_route(index, gateway)));
+        steps.extend(way_out(index, gateway));
     }
     steps
+}
+
+/// The routes of an interface beside another with the same gateway, for the given families: with
+/// the interface's number as their metric, the lowest still wins and no two are the same.
+pub(super) fn second_routes(index: u32, link: &PodLink, families: &[Family]) -> Vec<(PodStep, Request)> {
+    let gateways = link.addresses.iter().map(|a| a.gateway);
+    let mut steps: Vec<_> = gateways
+        .filter(|gateway| families.contains(&Family::of(*gateway)))
+        .flat_map(|gateway| way_out(index, gateway))
+        .collect();
+    for (_, request) in &mut steps {
+        if let Message::NewRoute(message) = &mut request.message {
+            // IPv6 puts 1024 where nothing is said (IP6_RT_PRIO_USER of include/uapi/linux/ipv6_route.h).
+            message.attributes.push(RouteAttribute::Priority(index.saturating_add(1024)));
+        }
+    }
+    steps
+}
+
+/// The gateway is on the link, and everything else behind it.
+fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
+    let family = Family::of(gateway);
+    [
+        (PodStep::GatewayRoute(family), route::add(&on_link(index, gateway))),
+        (PodStep::DefaultRoute(family), default_route(index, gateway)),
+    ]
 }
 
 /// A step on the host.
