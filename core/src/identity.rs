@@ -214,6 +214,12 @@ pub fn choose(evidence: &Evidence<'_>) -> Result<Identity, IdentityError> {
 }
 
 impl Identity {
+    /// Whether both are the same address of the same interface, whatever speaks for it.
+    pub fn is_same_place(&self, other: &Identity) -> bool {
+        let place = |i: &Identity| (i.address, i.prefix_len, i.interface.clone());
+        place(self) == place(other)
+    }
+
     /// The node network where none is configured: the subnet of the own address.
     ///
     /// # Errors

@@ -16,8 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cni;
+pub mod config;
 pub mod constants;
 pub mod handoff;
 pub mod identity;
 pub mod membership;
+pub mod nft;
+pub mod overlay;
 pub mod plan;

@@ -1,1 +1,35 @@
-//! netlink of minionet.
+//! The kernel side of minionet.
+//!
+//! The only crate that names a netlink library. It reads and writes what it is told to, in own
+//! types, and never decides. Every request is acknowledged or an error; every error names the
+//! operation, the object, the kernel's error number and its explanation (extack).
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`socket`] | one blocking `NETLINK_ROUTE` socket: dumps, single reads, acknowledged batches |
+//! | [`error`] | what can go wrong, and the kernel's explanation |
+//! | [`link`] | network devices, above all the VTEP |
+//! | [`address`], [`neighbour`], [`route`] | the objects on them |
+//! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
+//! | [`monitor`] | notifications that something of ours was changed |
+//! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
+//! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
+//! | [`pod`] | the veth pair of a pod: made, examined, removed |
+//! | [`sysctl`] | kernel settings below `/proc/sys/net` |
+
+pub mod address;
+mod decode;
+pub mod error;
+pub mod link;
+pub mod monitor;
+pub mod neighbour;
+pub mod netns;
+pub mod nft;
+pub mod overlay;
+pub mod pod;
+pub mod route;
+pub mod socket;
+pub mod sysctl;
+
+pub use error::Error;
+pub use socket::Socket;

@@ -1,0 +1,29 @@
+# `make demo`: a cluster of minions with DNS, and pods that talk.  `make test`: all tests.
+# Both do all the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
+
+CARGO ?= cargo
+# Options of the demo, for example: make demo ARGS="--nodes 10 --ipv6 --json"
+ARGS ?=
+
+# Root is used where it can be had; otherwise a user namespace does for all but the tests of
+# the container runtime, which are then reported as ignored.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH")
+
+.PHONY: demo test lint build
+
+demo:
+	@scripts/need ip:iproute2 cc:gcc
+	@$(CARGO) build --quiet --release -p minionet-plugin -p minionet-daemon -p netns-testbed
+	@$(AS_ROOT) $(CARGO) run --quiet --release -p netns-testbed -- demo $(ARGS)
+
+test:
+	@scripts/need ip:iproute2 cc:gcc nft:nftables ping:iputils-ping containerd:containerd crun:crun \
+	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
+	$(AS_ROOT) $(CARGO) test
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+build:
+	$(CARGO) build --release

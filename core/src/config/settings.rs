@@ -1,0 +1,200 @@
+//! The table of all settings.
+
+/// What a setting's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One value.
+    One,
+    /// A list: an array in the file, separated by commas in flags and variables.
+    Many,
+    /// Yes or no.
+    Switch,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Key in the file; the flag is the same with dashes.
+    pub key: &'static str,
+    /// Variable in the environment.
+    pub env: &'static str,
+    /// One or many.
+    pub shape: Shape,
+    /// Placeholder of the value in help texts.
+    pub value: &'static str,
+    /// The default, as it would be written.
+    pub default: &'static str,
+    /// What it does, with units.
+    pub help: &'static str,
+}
+
+const fn one(
+    key: &'static str,
+    env: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, env, shape: Shape::One, value, default, help }
+}
+
+const fn many(
+    key: &'static str,
+    env: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, env, shape: Shape::Many, value, default, help }
+}
+
+/// Every setting, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    one(
+        "cluster_name",
+        "CLUSTER_NAME",
+        "NAME",
+        "",
+        "Name of the cluster; the only setting that must be given",
+    ),
+    one("domain", "MINIONET_DOMAIN", "DOMAIN", "k8s", "Domain below which the names of clusters live"),
+    many(
+        "roles",
+        "MINIONET_ROLES",
+        "ROLE",
+        "minions",
+        "Roles whose nodes are peers; each is a name {role}.{cluster}.{domain}",
+    ),
+    many(
+        "node_networks",
+        "MINIONET_NODE_NETWORKS",
+        "CIDR",
+        "",
+        "Networks in which nodes live, in an order that only ever grows at its end [default: the subnet of the node's own address]",
+    ),
+    many(
+        "pod_network",
+        "MINIONET_POD_NETWORK",
+        "CIDR",
+        "10.32.0.0/12",
+        "Networks in which pods live, at most one per address family",
+    ),
+    one("node_prefix", "MINIONET_NODE_PREFIX", "LENGTH", "24", "Prefix length of one node's IPv4 pod CIDR"),
+    one("node_prefix6", "MINIONET_NODE_PREFIX6", "LENGTH", "64", "Prefix length of one node's IPv6 pod CIDR"),
+    one(
+        "node_ip",
+        "MINIONET_NODE_IP",
+        "ADDRESS",
+        "",
+        "The node's own address [default: the local address that appears in the DNS answer]",
+    ),
+    one(
+        "interface",
+        "MINIONET_INTERFACE",
+        "NAME",
+        "",
+        "Interface that carries the node's own address [default: any]",
+    ),
+    one("vni", "MINIONET_VNI", "NUMBER", "4097", "VXLAN network identifier, the same on every node"),
+    one("port", "MINIONET_PORT", "PORT", "4789", "UDP port of VXLAN, the same on every node"),
+    one(
+        "underlay_mtu",
+        "MINIONET_UNDERLAY_MTU",
+        "OCTETS",
+        "",
+        "MTU between nodes [default: that of the interface with the node's own address]",
+    ),
+    many(
+        "resolvers",
+        "MINIONET_RESOLVERS",
+        "ADDRESS[:PORT]",
+        "",
+        "DNS servers to ask [default: those of /etc/resolv.conf]",
+    ),
+    one(
+        "refresh_min",
+        "MINIONET_REFRESH_MIN",
+        "DURATION",
+        "1s",
+        "Shortest time between two refreshes, whatever the TTL",
+    ),
+    one(
+        "refresh_max",
+        "MINIONET_REFRESH_MAX",
+        "DURATION",
+        "30s",
+        "Longest time between two refreshes, whatever the TTL",
+    ),
+    one("dns_timeout", "MINIONET_DNS_TIMEOUT", "DURATION", "2s", "How long one DNS query may take"),
+    one(
+        "missing_answers",
+        "MINIONET_MISSING_ANSWERS",
+        "COUNT",
+        "3",
+        "Complete answers in a row that must lack a peer before it is removed",
+    ),
+    one(
+        "hold_down",
+        "MINIONET_HOLD_DOWN",
+        "DURATION",
+        "30s",
+        "How long a peer must be missing before it is removed",
+    ),
+    one(
+        "mass_hold",
+        "MINIONET_MASS_HOLD",
+        "DURATION",
+        "10m",
+        "How long the disappearance of a large part of the peers at once is held as suspicious",
+    ),
+    one(
+        "audit_interval",
+        "MINIONET_AUDIT_INTERVAL",
+        "DURATION",
+        "10s",
+        "Time between two audits of the kernel's tables",
+    ),
+    Setting {
+        key: "masquerade",
+        env: "MINIONET_MASQUERADE",
+        shape: Shape::Switch,
+        value: "BOOL",
+        default: "true",
+        help: "Whether pods reach addresses outside the pod networks with the node's address",
+    },
+    many(
+        "masquerade_exempt",
+        "MINIONET_MASQUERADE_EXEMPT",
+        "CIDR",
+        "",
+        "Destinations outside the pod networks to which pods keep their own address",
+    ),
+    one(
+        "cni_conf_dir",
+        "MINIONET_CNI_CONF_DIR",
+        "DIR",
+        "/etc/cni/net.d",
+        "Where the network configuration list for the container runtime is installed",
+    ),
+    one(
+        "log_level",
+        "MINIONET_LOG_LEVEL",
+        "LEVEL",
+        "info",
+        "What is logged: error, warn, info, debug, trace, or a filter per module",
+    ),
+    one(
+        "log_format",
+        "MINIONET_LOG_FORMAT",
+        "FORMAT",
+        "text",
+        "How it is logged: text for people, json for machines",
+    ),
+];
+
+impl Setting {
+    /// The flag, without its two leading dashes.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+}

@@ -1,0 +1,242 @@
+//! The overlay in the kernel: what it should be, what it is, and the changes between the two.
+//!
+//! [`desired`] computes what the kernel should hold from the plan and the peers, [`diff`]
+//! compares it with what was read back. Nothing is remembered between two rounds: the kernel
+//! is the only record of what the kernel holds.
+//!
+//! Architecture invariants:
+//! * Applying `diff(desired, observed)` makes the observed state equal to the desired one, and
+//!   the difference of equal states is empty.
+//! * A peer's route is added last and removed first, so that the kernel never sends a packet to
+//!   a peer whose MAC or node it does not know.
+//! * Only what carries our marks is removed: our device, the route protocol number 109, the
+//!   neighbour protocol 109, forwarding entries whose MAC has our prefix.
+
+mod diff;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+pub use self::diff::{NameTaken, diff};
+use crate::addr::{Cidr, Family, MacAddr};
+use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
+use crate::plan::NodePlan;
+
+/// What the VTEP should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name, at most 15 octets.
+    pub name: String,
+    /// The VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// The UDP port of VXLAN.
+    pub port: u16,
+    /// The source address of its packets: the node's address.
+    pub local: IpAddr,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its MTU in octets.
+    pub mtu: u32,
+}
+
+/// What the overlay should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The VTEP.
+    pub device: Device,
+    /// The addresses on the VTEP: the gateways of this node's blocks.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Permanent neighbours on the VTEP: address of a peer's VTEP to its MAC.
+    pub neighbours: BTreeMap<IpAddr, MacAddr>,
+    /// Forwarding entries of the VTEP: MAC of a peer's VTEP to the peer's address.
+    pub fdb: BTreeMap<MacAddr, IpAddr>,
+    /// Routes: a peer's pod CIDR to the address of its VTEP, on link.
+    pub routes: BTreeMap<Cidr, IpAddr>,
+}
+
+/// The VTEP as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedDevice {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Whether it is a VXLAN device at all.
+    pub is_vxlan: bool,
+    /// VNI.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+    /// Source address of its packets.
+    pub local: Option<IpAddr>,
+    /// MAC.
+    pub mac: Option<MacAddr>,
+    /// MTU in octets.
+    pub mtu: u32,
+    /// Whether it learns, is bound to a device, or takes tunnels from routes: what ours never
+    /// does, and what cannot be changed in place.
+    pub foreign_features: bool,
+}
+
+/// A neighbour as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedNeighbour {
+    /// Its MAC, if it is known.
+    pub mac: Option<MacAddr>,
+    /// Whether it was set for good.
+    pub permanent: bool,
+    /// Whether it carries our protocol number.
+    pub ours: bool,
+}
+
+/// A route of our protocol as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObservedRoute {
+    /// What it leads to.
+    pub dst: Cidr,
+    /// The next hop.
+    pub gateway: Option<IpAddr>,
+    /// The device it leaves by.
+    pub device: Option<u32>,
+}
+
+/// What the kernel holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The device with our name.
+    pub device: Option<ObservedDevice>,
+    /// Addresses on it, with their prefix lengths; not those that the kernel makes (link-local).
+    pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// Neighbours on it.
+    pub neighbours: BTreeMap<IpAddr, ObservedNeighbour>,
+    /// Its forwarding entries; several for one MAC are possible.
+    pub fdb: BTreeSet<(MacAddr, IpAddr)>,
+    /// All routes of our protocol number, on whatever device.
+    pub routes: BTreeSet<ObservedRoute>,
+}
+
+/// One change to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Delete the device with our name, which cannot be changed into what it should be.
+    DeleteDevice {
+        /// Its number.
+        index: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Make the VTEP and set it up.
+    CreateDevice(Device),
+    /// Change the VTEP in place, and set it up.
+    UpdateDevice {
+        /// Its number.
+        index: u32,
+        /// The source address of its packets, if that differs.
+        local: Option<IpAddr>,
+        /// Its MAC, if that differs.
+        mac: Option<MacAddr>,
+        /// Its MTU, if that differs.
+        mtu: Option<u32>,
+        /// Whether it has to be set up.
+        up: bool,
+    },
+    /// Put an address on the VTEP.
+    AddAddress(IpAddr),
+    /// Take an address off the VTEP.
+    RemoveAddress(IpAddr, u8),
+    /// Set a permanent neighbour.
+    SetNeighbour(IpAddr, MacAddr),
+    /// Remove a neighbour.
+    RemoveNeighbour(IpAddr),
+    /// Set a forwarding entry.
+    SetFdb(MacAddr, IpAddr),
+    /// Remove a forwarding entry.
+    RemoveFdb(MacAddr, IpAddr),
+    /// Add a route.
+    AddRoute {
+        /// What it leads to.
+        dst: Cidr,
+        /// The address of the peer's VTEP.
+        gateway: IpAddr,
+    },
+    /// Remove a route.
+    RemoveRoute(ObservedRoute),
+}
+
+impl Change {
+    /// Whether something that leads to a peer is taken away.
+    pub fn removes_peer(&self) -> bool {
+        matches!(self, Change::RemoveNeighbour(_) | Change::RemoveFdb(..) | Change::RemoveRoute(_))
+    }
+
+    /// What kind of object is changed, in one word for counters.
+    pub fn object(&self) -> &'static str {
+        match self {
+            Change::DeleteDevice { .. } | Change::CreateDevice(_) | Change::UpdateDevice { .. } => "device",
+            Change::AddAddress(_) | Change::RemoveAddress(..) => "address",
+            Change::SetNeighbour(..) | Change::RemoveNeighbour(_) => "neighbour",
+            Change::SetFdb(..) | Change::RemoveFdb(..) => "fdb",
+            Change::AddRoute { .. } | Change::RemoveRoute(_) => "route",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::DeleteDevice { reason, .. } => write!(f, "delete the device ({reason})"),
+            Change::CreateDevice(d) => {
+                write!(
+                    f,
+                    "make the VXLAN device {} (VNI {}, port {}, local {})",
+                    d.name, d.vni, d.port, d.local
+                )
+            }
+            Change::UpdateDevice { local, mac, mtu, up, .. } => {
+                write!(f, "change the VXLAN device:")?;
+                local.map_or(Ok(()), |x| write!(f, " local {x}"))?;
+                mac.map_or(Ok(()), |x| write!(f, " MAC {x}"))?;
+                mtu.map_or(Ok(()), |x| write!(f, " MTU {x}"))?;
+                if *up { write!(f, " up") } else { Ok(()) }
+            }
+            Change::AddAddress(addr) => write!(f, "add the address {addr}"),
+            Change::RemoveAddress(addr, len) => write!(f, "remove the address {addr}/{len}"),
+            Change::SetNeighbour(addr, mac) => write!(f, "set the neighbour {addr} to {mac}"),
+            Change::RemoveNeighbour(addr) => write!(f, "remove the neighbour {addr}"),
+            Change::SetFdb(mac, dst) => write!(f, "set the forwarding entry {mac} to {dst}"),
+            Change::RemoveFdb(mac, dst) => write!(f, "remove the forwarding entry {mac} to {dst}"),
+            Change::AddRoute { dst, gateway } => write!(f, "add the route {dst} via {gateway}"),
+            Change::RemoveRoute(route) => write!(f, "remove the route {}", route.dst),
+        }
+    }
+}
+
+/// What the kernel should hold on the node `me` with these peers.
+pub fn desired<'a>(device: Device, me: &NodePlan, peers: impl IntoIterator<Item = &'a NodePlan>) -> Overlay {
+    let mut overlay = Overlay {
+        device,
+        addresses: me.blocks.iter().map(|b| b.gateway).collect(),
+        neighbours: BTreeMap::new(),
+        fdb: BTreeMap::new(),
+        routes: BTreeMap::new(),
+    };
+    for peer in peers.into_iter().filter(|p| p.node != me.node) {
+        overlay.fdb.insert(peer.mac, peer.node);
+        for block in &peer.blocks {
+            overlay.neighbours.insert(block.gateway, peer.mac);
+            overlay.routes.insert(block.cidr, block.gateway);
+        }
+    }
+    overlay
+}
+
+/// The MTU of the overlay over an underlay of this MTU, in octets.
+pub fn overlay_mtu(underlay: Family, underlay_mtu: u32) -> u32 {
+    underlay_mtu.saturating_sub(match underlay {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    })
+}

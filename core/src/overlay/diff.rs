@@ -1,0 +1,154 @@
+//! The difference between what should be and what is, as an ordered list of changes.
+
+use thiserror::Error;
+
+use super::{Change, Device, Observed, ObservedDevice, ObservedRoute, Overlay};
+
+/// A device that is no VXLAN device has our name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a device named {name} exists and is no VXLAN device: rename it or remove it, minionetd does not touch it"
+)]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+}
+
+/// The changes that turn `observed` into `desired`, in the order in which they must be made.
+///
+/// 1. The device is made, replaced or changed in place; then its addresses.
+/// 2. Routes that should not be go before the entries they rely on.
+/// 3. Neighbours and forwarding entries come before the routes that rely on them.
+///
+/// # Errors
+/// [`NameTaken`] when a stranger's device has our name: it is not ours to delete.
+pub fn diff(desired: &Overlay, observed: &Observed) -> Result<Vec<Change>, NameTaken> {
+    if observed.device.as_ref().is_some_and(|d| !d.is_vxlan) {
+        return Err(NameTaken { name: desired.device.name.clone() });
+    }
+    let mut changes = Vec::new();
+    let nothing = Observed { routes: observed.routes.clone(), ..Observed::default() };
+    let kept = device(&desired.device, observed.device.as_ref(), &mut changes);
+    // What lay on a device that is deleted is gone with it.
+    let base = if kept.is_some() { observed } else { &nothing };
+    // A change of the MAC makes the kernel flush all neighbours of the device.
+    let flushed = changes.iter().any(|c| matches!(c, Change::UpdateDevice { mac: Some(_), .. }));
+
+    addresses(desired, base, &mut changes);
+    remove_routes(desired, observed, kept, &mut changes);
+    neighbours(desired, base, flushed, &mut changes);
+    forwarding(desired, base, &mut changes);
+    add_routes(desired, observed, kept, &mut changes);
+    Ok(changes)
+}
+
+/// Plans what happens to the device; returns its number if it stays.
+fn device(desired: &Device, observed: Option<&ObservedDevice>, changes: &mut Vec<Change>) -> Option<u32> {
+    let Some(found) = observed else {
+        changes.push(Change::CreateDevice(desired.clone()));
+        return None;
+    };
+    if let Some(reason) = obstacle(desired, found) {
+        changes.push(Change::DeleteDevice { index: found.index, reason });
+        changes.push(Change::CreateDevice(desired.clone()));
+        return None;
+    }
+    let local = (found.local != Some(desired.local)).then_some(desired.local);
+    let mac = (found.mac != Some(desired.mac)).then_some(desired.mac);
+    let mtu = (found.mtu != desired.mtu).then_some(desired.mtu);
+    let up = !found.up;
+    if local.is_some() || mac.is_some() || mtu.is_some() || up {
+        changes.push(Change::UpdateDevice { index: found.index, local, mac, mtu, up });
+    }
+    Some(found.index)
+}
+
+/// Why a device cannot be changed into what it should be: VNI, port and features are fixed when
+/// it is made (`vxlan_changelink` in drivers/net/vxlan/vxlan_core.c).
+fn obstacle(desired: &Device, found: &ObservedDevice) -> Option<String> {
+    if found.vni != desired.vni {
+        return Some(format!("its VNI is {} instead of {}", found.vni, desired.vni));
+    }
+    if found.port != desired.port {
+        return Some(format!("its port is {} instead of {}", found.port, desired.port));
+    }
+    if found.foreign_features {
+        return Some("it learns, is bound to a device or takes tunnels from routes".to_owned());
+    }
+    // The socket of a device is made for one family.
+    if found.local.is_some_and(|l| l.is_ipv4() != desired.local.is_ipv4()) {
+        return Some("its underlay is of the other address family".to_owned());
+    }
+    None
+}
+
+fn addresses(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
+    let host_len = |addr: std::net::IpAddr| if addr.is_ipv4() { 32 } else { 128 };
+    for (addr, len) in &observed.addresses {
+        if !desired.addresses.contains(addr) || *len != host_len(*addr) {
+            changes.push(Change::RemoveAddress(*addr, *len));
+        }
+    }
+    for addr in &desired.addresses {
+        if !observed.addresses.contains(&(*addr, host_len(*addr))) {
+            changes.push(Change::AddAddress(*addr));
+        }
+    }
+}
+
+fn is_right(desired: &Overlay, kept: Option<u32>, route: &ObservedRoute) -> bool {
+    kept.is_some()
+        && route.device == kept
+        && route.gateway.is_some()
+        && desired.routes.get(&route.dst) == route.gateway.as_ref()
+}
+
+fn remove_routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
+    // Routes over a device that is deleted go with it.
+    let gone = observed.device.as_ref().filter(|_| kept.is_none()).map(|d| d.index);
+    for route in &observed.routes {
+        let goes_along = gone.is_some() && route.device == gone;
+        if !goes_along && !is_right(desired, kept, route) {
+            changes.push(Change::RemoveRoute(*route));
+        }
+    }
+}
+
+fn add_routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
+    let right: std::collections::BTreeSet<_> =
+        observed.routes.iter().filter(|r| is_right(desired, kept, r)).map(|r| r.dst).collect();
+    for (dst, gateway) in &desired.routes {
+        if !right.contains(dst) {
+            changes.push(Change::AddRoute { dst: *dst, gateway: *gateway });
+        }
+    }
+}
+
+fn neighbours(desired: &Overlay, observed: &Observed, flushed: bool, changes: &mut Vec<Change>) {
+    for (addr, found) in &observed.neighbours {
+        // Someone else's entry for an address that is none of ours is left alone.
+        if found.ours && !desired.neighbours.contains_key(addr) {
+            changes.push(Change::RemoveNeighbour(*addr));
+        }
+    }
+    for (addr, mac) in &desired.neighbours {
+        let right = |n: &super::ObservedNeighbour| n.mac == Some(*mac) && n.permanent && n.ours;
+        if flushed || !observed.neighbours.get(addr).is_some_and(right) {
+            changes.push(Change::SetNeighbour(*addr, *mac));
+        }
+    }
+}
+
+fn forwarding(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
+    for (mac, dst) in &observed.fdb {
+        // A second destination for a MAC makes the kernel choose one of them.
+        if mac.is_vtep() && desired.fdb.get(mac) != Some(dst) {
+            changes.push(Change::RemoveFdb(*mac, *dst));
+        }
+    }
+    for (mac, dst) in &desired.fdb {
+        if !observed.fdb.contains(&(*mac, *dst)) {
+            changes.push(Change::SetFdb(*mac, *dst));
+        }
+    }
+}

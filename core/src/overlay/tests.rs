@@ -1,0 +1,248 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
+
+const INDEX: u32 = 7;
+
+fn plan() -> AddressPlan {
+    let pod = |n: &str, node_prefix| PodNetwork { network: n.parse().unwrap(), node_prefix };
+    AddressPlan::new(PlanSpec {
+        node_networks: vec!["172.20.0.0/24".parse().unwrap()],
+        pod_networks: vec![pod("10.32.0.0/12", 24), pod("fd00:32::/48", 64)],
+    })
+    .unwrap()
+}
+
+fn node(k: u8) -> NodePlan {
+    plan().node(IpAddr::from([172, 20, 0, k])).unwrap()
+}
+
+fn device(k: u8) -> Device {
+    let me = node(k);
+    Device { name: "minionet".into(), vni: 4097, port: 4789, local: me.node, mac: me.mac, mtu: 1450 }
+}
+
+fn overlay(peers: &[u8]) -> Overlay {
+    let peers: Vec<NodePlan> = peers.iter().map(|k| node(*k)).collect();
+    desired(device(1), &node(1), &peers)
+}
+
+/// What the kernel holds after a change, as far as the kernel's rules are known and matter here.
+fn apply(state: &mut Observed, change: &Change) {
+    match change {
+        Change::DeleteDevice { index, .. } => {
+            let routes = state.routes.iter().filter(|r| r.device != Some(*index)).copied().collect();
+            *state = Observed { routes, ..Observed::default() };
+        }
+        Change::CreateDevice(d) => {
+            assert!(state.device.is_none(), "the name is taken");
+            state.device = Some(ObservedDevice {
+                index: INDEX,
+                up: true,
+                is_vxlan: true,
+                vni: d.vni,
+                port: d.port,
+                local: Some(d.local),
+                mac: Some(d.mac),
+                mtu: d.mtu,
+                foreign_features: false,
+            });
+        }
+        Change::UpdateDevice { index, local, mac, mtu, up } => {
+            let device = state.device.as_mut().unwrap();
+            assert_eq!(device.index, *index);
+            device.local = local.or(device.local);
+            device.mtu = mtu.unwrap_or(device.mtu);
+            device.up |= up;
+            if mac.is_some() {
+                device.mac = *mac;
+                state.neighbours.clear();
+            }
+        }
+        Change::AddAddress(addr) => {
+            assert!(state.addresses.insert((*addr, if addr.is_ipv4() { 32 } else { 128 })));
+        }
+        Change::RemoveAddress(addr, len) => assert!(state.addresses.remove(&(*addr, *len))),
+        Change::SetNeighbour(addr, mac) => {
+            state
+                .neighbours
+                .insert(*addr, ObservedNeighbour { mac: Some(*mac), permanent: true, ours: true });
+        }
+        Change::RemoveNeighbour(addr) => {
+            assert!(!state.routes.iter().any(|r| r.gateway == Some(*addr)), "a route still relies on {addr}");
+            state.neighbours.remove(addr);
+        }
+        Change::SetFdb(mac, dst) => {
+            state.fdb.retain(|(m, _)| m != mac);
+            state.fdb.insert((*mac, *dst));
+        }
+        Change::RemoveFdb(mac, dst) => assert!(state.fdb.remove(&(*mac, *dst))),
+        Change::AddRoute { dst, gateway } => {
+            let device = state.device.as_ref().filter(|d| d.up).map(|d| d.index);
+            assert!(device.is_some(), "a route over a device that is not there");
+            assert!(!state.routes.iter().any(|r| r.dst == *dst), "{dst} has a route already");
+            let mac = state.neighbours.get(gateway).and_then(|n| n.mac);
+            assert!(state.fdb.iter().any(|(m, _)| Some(*m) == mac), "a route before its entries");
+            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(*gateway), device });
+        }
+        Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
+    }
+}
+
+fn settle(desired: &Overlay, mut state: Observed) -> Observed {
+    for change in diff(desired, &state).unwrap() {
+        apply(&mut state, &change);
+    }
+    state
+}
+
+#[test]
+fn an_empty_kernel_gets_everything_in_order() {
+    let changes: Vec<String> =
+        diff(&overlay(&[1, 2]), &Observed::default()).unwrap().iter().map(Change::to_string).collect();
+    assert_eq!(
+        changes,
+        [
+            "make the VXLAN device minionet (VNI 4097, port 4789, local 172.20.0.1)",
+            "add the address 10.32.1.1",
+            "add the address fd00:32:0:1::1",
+            "set the neighbour 10.32.2.1 to 0e:6d:00:00:00:02",
+            "set the neighbour fd00:32:0:2::1 to 0e:6d:00:00:00:02",
+            "set the forwarding entry 0e:6d:00:00:00:02 to 172.20.0.2",
+            "add the route 10.32.2.0/24 via 10.32.2.1",
+            "add the route fd00:32:0:2::/64 via fd00:32:0:2::1",
+        ]
+    );
+}
+
+#[test]
+fn a_peer_that_leaves_takes_its_entries_with_it_route_first() {
+    let state = settle(&overlay(&[2, 3]), Observed::default());
+    let changes: Vec<&str> = diff(&overlay(&[2]), &state).unwrap().iter().map(Change::object).collect();
+    assert_eq!(changes, ["route", "route", "neighbour", "neighbour", "fdb"]);
+}
+
+#[test]
+fn one_peer_costs_only_its_own_changes() {
+    let state = settle(&overlay(&[2, 3, 4]), Observed::default());
+    assert_eq!(diff(&overlay(&[2, 3, 4, 5]), &state).unwrap().len(), 5);
+}
+
+#[test]
+fn the_device_is_changed_in_place_where_the_kernel_can() {
+    let state = settle(&overlay(&[2]), Observed::default());
+    let moved = |f: fn(&mut ObservedDevice)| {
+        let mut state = state.clone();
+        f(state.device.as_mut().unwrap());
+        diff(&overlay(&[2]), &state).unwrap().iter().map(Change::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(moved(|d| d.up = false), ["change the VXLAN device: up"]);
+    assert_eq!(moved(|d| d.mtu = 1400), ["change the VXLAN device: MTU 1450"]);
+    assert_eq!(moved(|d| d.local = None), ["change the VXLAN device: local 172.20.0.1"]);
+    let mac = moved(|d| d.mac = Some(MacAddr::vtep(99)));
+    assert_eq!(mac[0], "change the VXLAN device: MAC 0e:6d:00:00:00:01");
+    assert_eq!(mac.len(), 3, "the kernel flushes the neighbours, so they are set again: {mac:?}");
+    assert!(moved(|d| d.vni = 5)[0].contains("its VNI is 5 instead of 4097"));
+    assert!(moved(|d| d.foreign_features = true)[1].starts_with("make"));
+}
+
+#[test]
+fn a_strangers_device_is_not_deleted() {
+    let mut state = settle(&overlay(&[2]), Observed::default());
+    state.device.as_mut().unwrap().is_vxlan = false;
+    assert_eq!(diff(&overlay(&[2]), &state), Err(NameTaken { name: "minionet".into() }));
+}
+
+#[test]
+fn the_mtu_leaves_room_for_the_encapsulation() {
+    assert_eq!(overlay_mtu(Family::V4, 1500), 1450);
+    assert_eq!(overlay_mtu(Family::V6, 1500), 1430);
+    assert_eq!(overlay_mtu(Family::V6, 40), 0);
+}
+
+/// Any state that a kernel could be in, our own or a stranger's doing.
+fn any_observed() -> impl Strategy<Value = Observed> {
+    let any_mac = (any::<bool>(), 0u32..6)
+        .prop_map(|(ours, i)| if ours { MacAddr::vtep(i) } else { MacAddr([2, 0, 0, 0, 0, i as u8]) });
+    let any_node = (0u8..6).prop_map(|k| IpAddr::from([172, 20, 0, k]));
+    let any_gateway = (0u8..6, any::<bool>())
+        .prop_map(|(k, v4)| if v4 { node(k).blocks[0].gateway } else { node(k).blocks[1].gateway });
+    let any_device =
+        (any::<[bool; 3]>(), 4096u32..4098, 1449u32..1451, 0u8..3).prop_map(|(b, vni, mtu, k)| {
+            ObservedDevice {
+                index: INDEX,
+                up: b[0],
+                is_vxlan: true,
+                vni,
+                port: 4789,
+                local: Some(IpAddr::from([172, 20, 0, k])).filter(|_| b[2]),
+                mac: Some(MacAddr::vtep(u32::from(k))),
+                mtu,
+                foreign_features: b[1],
+            }
+        });
+    let any_neighbour = (proptest::option::of(any_mac.clone()), any::<bool>(), any::<bool>())
+        .prop_map(|(mac, permanent, ours)| ObservedNeighbour { mac, permanent, ours });
+    let any_route = (0u8..6, any::<bool>(), proptest::option::of(any_gateway.clone()), 6u32..9).prop_map(
+        |(k, v4, gateway, device)| {
+            let dst = node(k).blocks[usize::from(!v4)].cidr;
+            ObservedRoute { dst, gateway, device: Some(device) }
+        },
+    );
+    (
+        proptest::option::of(any_device),
+        proptest::collection::btree_set(
+            (any_gateway.clone(), prop_oneof![Just(32u8), Just(24), Just(128)]),
+            0..4,
+        ),
+        proptest::collection::btree_map(any_gateway, any_neighbour, 0..6),
+        proptest::collection::btree_set((any_mac, any_node), 0..6),
+        proptest::collection::btree_set(any_route, 0..6),
+    )
+        .prop_map(|(device, addresses, neighbours, fdb, routes)| match device {
+            Some(_) => Observed { device, addresses, neighbours, fdb, routes },
+            None => Observed {
+                routes: routes.into_iter().filter(|r| r.device != Some(INDEX)).collect(),
+                ..Observed::default()
+            },
+        })
+}
+
+proptest! {
+    #[test]
+    fn from_any_state_the_result_is_the_desired_one(
+        state in any_observed(),
+        peers in proptest::collection::btree_set(2u8..6, 0..4),
+    ) {
+        let peers: Vec<u8> = peers.into_iter().collect();
+        let desired = overlay(&peers);
+        let after = settle(&desired, state);
+        let device = after.device.clone().unwrap();
+        prop_assert!(device.up);
+        prop_assert_eq!(device.mac, Some(desired.device.mac));
+        let addresses: BTreeSet<IpAddr> = after.addresses.iter().map(|(a, _)| *a).collect();
+        prop_assert_eq!(&addresses, &desired.addresses);
+        for (addr, mac) in &desired.neighbours {
+            prop_assert_eq!(after.neighbours[addr].mac, Some(*mac));
+        }
+        prop_assert!(after.neighbours.iter().all(|(a, n)| !n.ours || desired.neighbours.contains_key(a)));
+        let fdb: BTreeMap<MacAddr, IpAddr> = after.fdb.iter().filter(|(m, _)| m.is_vtep()).copied().collect();
+        prop_assert_eq!(&fdb, &desired.fdb);
+        prop_assert_eq!(after.routes.len(), desired.routes.len());
+        prop_assert_eq!(diff(&desired, &after), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_not_ours_stays(state in any_observed()) {
+        let foreign = |s: &Observed| {
+            let fdb: Vec<_> = s.fdb.iter().filter(|(m, _)| !m.is_vtep()).copied().collect();
+            fdb
+        };
+        // A device that has to be replaced takes everything on it along.
+        let replaced = diff(&overlay(&[2]), &state).unwrap().iter().any(|c| matches!(c, Change::DeleteDevice { .. }));
+        if !replaced {
+            prop_assert_eq!(foreign(&settle(&overlay(&[2]), state.clone())), foreign(&state));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Neighbours (address to MAC) and forwarding entries of a VXLAN device (MAC to node).
+
+use std::net::IpAddr;
+
+use minionet_core::addr::{Family, MacAddr};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::RouteProtocol;
+
+use crate::decode::{self, ip_of, mac_of};
+use crate::error::Error;
+use crate::socket::{Request, Socket};
+
+/// Permanent: never probed, never aged.
+const PERMANENT: u16 = 0x80;
+
+/// `NUD_NOARP`, which the kernel sets beside `NUD_PERMANENT` on forwarding entries.
+const NOARP: u16 = 0x40;
+
+/// A neighbour on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its MAC; none while the kernel is still asking for it.
+    pub mac: Option<MacAddr>,
+    /// Whether it was set for good, not learnt.
+    pub permanent: bool,
+    /// Who set it (`NDA_PROTOCOL`); 0 when nobody said.
+    pub protocol: u8,
+}
+
+/// A forwarding entry of a VXLAN device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbEntry {
+    /// The MAC that frames are sent to.
+    pub mac: MacAddr,
+    /// The node that they are sent to inside UDP; none for an entry without a destination.
+    pub dst: Option<IpAddr>,
+}
+
+impl Socket {
+    /// Reads the neighbours of one family on a device.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn neighbours(&mut self, index: u32, family: Family) -> Result<Vec<Neighbour>, Error> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = decode::family(family);
+        message.attributes.push(NeighbourAttribute::IfIndex(index));
+        self.dump(Message::GetNeighbour(message), "read the neighbours", |m| match m {
+            Message::NewNeighbour(neighbour) if neighbour.header.ifindex == index => {
+                decode_neighbour(neighbour)
+            }
+            _ => None,
+        })
+    }
+
+    /// Reads the forwarding entries of a VXLAN device.
+    ///
+    /// The kernel never says that such a dump was overtaken by changes, so one reading is a
+    /// hint; whoever acts on it reads again afterwards.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn fdb(&mut self, index: u32) -> Result<Vec<FdbEntry>, Error> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = index;
+        self.dump(Message::GetNeighbour(message), "read the forwarding entries", |m| match m {
+            Message::NewNeighbour(entry) if entry.header.ifindex == index => decode_fdb(entry),
+            _ => None,
+        })
+    }
+}
+
+/// The request that sets a permanent neighbour, replacing what was there.
+pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
+    let mut message = encode(index, addr);
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
+    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+}
+
+/// The request that removes a neighbour.
+pub(crate) fn remove(index: u32, addr: IpAddr) -> Request {
+    Request { message: Message::DelNeighbour(encode(index, addr)), flags: 0 }
+}
+
+/// The request that sends frames for a MAC to a node, replacing where they went.
+pub(crate) fn set_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
+    let mut message = encode_fdb(index, mac, dst);
+    message.header.state = NeighbourState::Other(PERMANENT | NOARP);
+    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+}
+
+/// The request that removes a forwarding entry.
+pub(crate) fn remove_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
+    Request { message: Message::DelNeighbour(encode_fdb(index, mac, dst)), flags: 0 }
+}
+
+fn address(addr: IpAddr) -> NeighbourAddress {
+    match addr {
+        IpAddr::V4(addr) => NeighbourAddress::Inet(addr),
+        IpAddr::V6(addr) => NeighbourAddress::Inet6(addr),
+    }
+}
+
+fn encode(index: u32, addr: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = decode::family(Family::of(addr));
+    message.header.ifindex = index;
+    message.attributes = vec![NeighbourAttribute::Destination(address(addr))];
+    message
+}
+
+fn encode_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    // NTF_SELF: the device's own table, not that of a bridge it may be a port of.
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes = vec![
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+        NeighbourAttribute::Destination(address(dst)),
+    ];
+    message
+}
+
+fn addr_of(address: &NeighbourAddress) -> Option<IpAddr> {
+    match address {
+        NeighbourAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
+        NeighbourAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
+        // In a dump of forwarding entries the family is that of bridges.
+        NeighbourAddress::Other(octets) => ip_of(octets),
+        _ => None,
+    }
+}
+
+fn decode_neighbour(message: NeighbourMessage) -> Option<Neighbour> {
+    let state = u16::from(message.header.state);
+    let (mut addr, mut mac, mut protocol) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(address) => addr = addr_of(address),
+            NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
+            NeighbourAttribute::Protocol(number) => protocol = u8::from(*number),
+            _ => {}
+        }
+    }
+    // Multicast and the like are kept as NOARP by the kernel itself and are nobody's neighbours.
+    if state & NOARP != 0 && state & PERMANENT == 0 {
+        return None;
+    }
+    Some(Neighbour { addr: addr?, mac, permanent: state & PERMANENT != 0, protocol })
+}
+
+fn decode_fdb(message: NeighbourMessage) -> Option<FdbEntry> {
+    let (mut mac, mut dst) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(address) => dst = addr_of(address),
+            NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
+            _ => {}
+        }
+    }
+    Some(FdbEntry { mac: mac?, dst })
+}

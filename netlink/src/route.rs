@@ -1,0 +1,102 @@
+//! Routes of the main table.
+
+use std::net::IpAddr;
+
+use minionet_core::addr::{Cidr, Family};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+
+use crate::decode;
+use crate::error::Error;
+use crate::socket::{Request, Socket};
+
+/// A route, as far as ours differ from one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// What it leads to.
+    pub dst: Cidr,
+    /// The next hop; none where the destination is on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// The device it leaves by; none for a route without one (blackhole) or with several.
+    pub device: Option<u32>,
+    /// Who made it (`rtm_protocol`).
+    pub protocol: u8,
+}
+
+impl Socket {
+    /// Reads the routes of the main table, of one family and made by one protocol.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn routes(&mut self, family: Family, protocol: u8) -> Result<Vec<Route>, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = decode::family(family);
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::from(protocol);
+        let found = self.dump(Message::GetRoute(message), "read the routes", |m| match m {
+            Message::NewRoute(route) => decode(route).filter(|r| r.protocol == protocol),
+            _ => None,
+        });
+        match found {
+            // The kernel makes the table with its first route ("FIB table does not exist").
+            Err(error) if error.errno() == Some(nix::libc::ENOENT) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+}
+
+/// The request that adds a route; refused with `EEXIST` when the destination has one already,
+/// so that nobody else's route is ever replaced.
+pub(crate) fn add(route: &Route) -> Request {
+    Request { message: Message::NewRoute(encode(route)), flags: NLM_F_CREATE | NLM_F_EXCL }
+}
+
+/// The request that removes exactly this route: next hop, device and protocol must match.
+pub(crate) fn remove(route: &Route) -> Request {
+    Request { message: Message::DelRoute(encode(route)), flags: 0 }
+}
+
+fn encode(route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = decode::family(route.dst.family());
+    message.header.destination_prefix_length = route.dst.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::from(route.protocol);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(route.dst.network()))];
+    if let Some(gateway) = route.gateway {
+        // The next hop's address is inside the destination itself: only "on link" makes the
+        // kernel believe that it is a neighbour.
+        message.header.flags = RouteFlags::Onlink;
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+    }
+    message.attributes.extend(route.device.map(RouteAttribute::Oif));
+    message
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
+        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
+        _ => None,
+    }
+}
+
+fn decode(message: RouteMessage) -> Option<Route> {
+    let (mut dst, mut gateway, mut device) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => dst = ip(address),
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Oif(index) => device = Some(*index),
+            _ => {}
+        }
+    }
+    // A default route has no destination, and is never one of ours.
+    let dst = Cidr::containing(dst?, message.header.destination_prefix_length).ok()?;
+    Some(Route { dst, gateway, device, protocol: u8::from(message.header.protocol) })
+}

@@ -1,0 +1,390 @@
+//! One blocking `NETLINK_ROUTE` socket.
+//!
+//! Invariants: a request is done when its acknowledgement was read, never earlier; an answer
+//! belongs to a request by its sequence number; a dump that was overtaken by changes
+//! (`NLM_F_DUMP_INTR`) is taken again. Filters of dumps are obeyed by the kernel or refused
+//! (`NETLINK_GET_STRICT_CHK`), never ignored.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use crate::error::{Error, Refusal};
+
+/// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
+const BATCH: usize = 128;
+
+/// Size of the receive buffer in octets: twice the 16 KiB that a dump fills at once by default
+/// lets the kernel use bigger pieces (`netlink_dump` in net/netlink/af_netlink.c).
+const BUFFER: usize = 64 * 1024;
+
+/// Size that is asked of the kernel for its own buffers, in octets.
+const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How long an answer may take. The kernel answers at once, except while another process holds
+/// the lock of all network configuration.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a dump is tried that is overtaken by changes.
+const DUMP_TRIES: u32 = 20;
+
+/// `NLM_F_DUMP_INTR` of linux/netlink.h.
+const DUMP_INTERRUPTED: u16 = 0x10;
+
+/// One request of a batch: the message and what the flags ask beyond an acknowledgement.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The message.
+    pub(crate) message: RouteNetlinkMessage,
+    /// `NLM_F_CREATE`, `NLM_F_EXCL`, `NLM_F_REPLACE`, `NLM_F_APPEND`.
+    pub(crate) flags: u16,
+}
+
+/// A blocking netlink socket in the namespace that its maker was in.
+pub struct Socket {
+    inner: netlink_sys::Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+    send: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the kernel refuses the socket or one of its options.
+    pub fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<netlink_sys::Socket> {
+            let mut inner = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
+            inner.bind_auto()?;
+            inner.set_netlink_get_strict_chk(true)?;
+            inner.set_ext_ack(true)?;
+            inner.set_cap_ack(true)?;
+            Ok(inner)
+        };
+        let failed = |source| Error::Socket { operation: "open a netlink socket".into(), source };
+        let inner = open().map_err(failed)?;
+        let timeout = TimeVal::new(TIMEOUT.as_secs() as i64, 0);
+        setsockopt(&inner, sockopt::ReceiveTimeout, &timeout).map_err(|e| failed(e.into()))?;
+        Ok(Socket { inner, sequence: 0, buffer: Vec::with_capacity(BUFFER), send: Vec::new() })
+    }
+
+    /// Asks for kernel buffers that hold the answers to big batches.
+    ///
+    /// Needs `CAP_NET_ADMIN` in the initial user namespace; without it the limit of the system
+    /// stays, for which batches are small enough all the same.
+    pub fn enlarge_buffers(&self) {
+        // A refusal leaves the default, see above.
+        let _refused = setsockopt(&self.inner, sockopt::RcvBufForce, &KERNEL_BUFFER);
+    }
+
+    /// Sends requests and reads an acknowledgement for each; the results are in the order of the
+    /// requests. A request that is refused does not keep the others from being carried out.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] or [`Error::Decode`] when the conversation itself breaks down, so that
+    /// it is unknown which of the remaining requests were carried out.
+    pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), Refusal>>, Error> {
+        let mut results = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(BATCH) {
+            let first = self.sequence.wrapping_add(1);
+            self.send.clear();
+            for request in chunk {
+                self.append(request.message.clone(), request.flags | NLM_F_ACK);
+            }
+            self.flush("change network objects")?;
+            self.acknowledgements(first, chunk.len(), &mut results)?;
+        }
+        Ok(results)
+    }
+
+    /// Sends one request and reads its acknowledgement.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the operation as `describe` words it, or as [`Socket::batch`].
+    pub fn execute(&mut self, request: Request, describe: impl FnOnce() -> String) -> Result<(), Error> {
+        let mut results = self.batch(std::slice::from_ref(&request))?;
+        match results.pop() {
+            Some(Err(refusal)) => Err(Error::Refused { operation: describe(), refusal }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads one object. Nothing comes back when the kernel knows no such object.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel refuses for another reason, or the conversation breaks down.
+    pub(crate) fn get(
+        &mut self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+    ) -> Result<Option<RouteNetlinkMessage>, Error> {
+        self.send.clear();
+        let sequence = self.append(message, 0);
+        self.flush(operation)?;
+        loop {
+            let received = self.receive(operation)?;
+            for message in Messages::new(&received, operation) {
+                let message = message?;
+                if message.header.sequence_number != sequence {
+                    continue;
+                }
+                let answer = match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
+                    NetlinkPayload::Error(error) => {
+                        let refusal = refusal(message.header, &error);
+                        let error = Error::Refused { operation: operation.to_owned(), refusal };
+                        if error.is_absent() { Ok(None) } else { Err(error) }
+                    }
+                    _ => continue,
+                };
+                self.buffer = received;
+                return answer;
+            }
+            self.buffer = received;
+        }
+    }
+
+    /// Reads a table; `pick` takes from each object what is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the table changed during every attempt, else as [`Socket::get`].
+    pub(crate) fn dump<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        for _ in 0..DUMP_TRIES {
+            if let Some(objects) = self.dump_once(message.clone(), operation, &mut pick)? {
+                return Ok(objects);
+            }
+        }
+        Err(Error::Interrupted { operation: operation.to_owned(), tries: DUMP_TRIES })
+    }
+
+    fn dump_once<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+        pick: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        self.send.clear();
+        let sequence = self.append(message, NLM_F_DUMP);
+        self.flush(operation)?;
+        let mut objects = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let received = self.receive(operation)?;
+            let mut done = false;
+            for message in Messages::new(&received, operation) {
+                let message = message?;
+                if message.header.sequence_number != sequence {
+                    continue;
+                }
+                interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => objects.extend(pick(inner)),
+                    NetlinkPayload::Done(end) => {
+                        // A dump that fails half way says so in its last message.
+                        if end.code < 0 {
+                            let refusal = Refusal { errno: -end.code, explanation: None };
+                            return Err(Error::Refused { operation: operation.to_owned(), refusal });
+                        }
+                        done = true;
+                    }
+                    NetlinkPayload::Error(error) => {
+                        let refusal = refusal(message.header, &error);
+                        return Err(Error::Refused { operation: operation.to_owned(), refusal });
+                    }
+                    _ => {}
+                }
+            }
+            self.buffer = received;
+            if done {
+                return Ok((!interrupted).then_some(objects));
+            }
+        }
+    }
+
+    fn acknowledgements(
+        &mut self,
+        first: u32,
+        count: usize,
+        results: &mut Vec<Result<(), Refusal>>,
+    ) -> Result<(), Error> {
+        let operation = "change network objects";
+        let mut pending = count;
+        let base = results.len();
+        results.resize(base + count, Ok(()));
+        while pending > 0 {
+            let received = self.receive(operation)?;
+            for message in Messages::new(&received, operation) {
+                let message = message?;
+                let position = message.header.sequence_number.wrapping_sub(first) as usize;
+                if let (NetlinkPayload::Error(error), true) = (&message.payload, position < count) {
+                    pending -= 1;
+                    if error.code.is_some() {
+                        results[base + position] = Err(refusal(message.header, error));
+                    }
+                }
+            }
+            self.buffer = received;
+        }
+        Ok(())
+    }
+
+    /// Appends a message to what will be sent; returns its sequence number.
+    fn append(&mut self, message: RouteNetlinkMessage, flags: u16) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let start = self.send.len();
+        // Messages lie at multiples of four octets (NLMSG_ALIGN).
+        self.send.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut self.send[start..]);
+        self.sequence
+    }
+
+    fn flush(&mut self, operation: &str) -> Result<(), Error> {
+        let failed = |source| Error::Socket { operation: operation.to_owned(), source };
+        let kernel = netlink_sys::SocketAddr::new(0, 0);
+        let sent = self.inner.send_to(&self.send, &kernel, 0).map_err(failed)?;
+        if sent != self.send.len() {
+            return Err(failed(io::Error::new(io::ErrorKind::WriteZero, "a request was sent in part")));
+        }
+        Ok(())
+    }
+
+    /// Receives one datagram into the buffer, which is handed out so that it can be read while
+    /// the socket goes on being used; put it back afterwards.
+    fn receive(&mut self, operation: &str) -> Result<Vec<u8>, Error> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            buffer.clear();
+            buffer.reserve(BUFFER);
+            match self.inner.recv(&mut buffer, nix::libc::MSG_TRUNC) {
+                // With MSG_TRUNC the length is that of the whole datagram.
+                Ok(length) if length > buffer.capacity() => {
+                    let problem = format!("a datagram of {length} octets is longer than the buffer");
+                    return Err(Error::Decode { operation: operation.to_owned(), problem });
+                }
+                Ok(_) => return Ok(buffer),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Socket { operation: operation.to_owned(), source }),
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// The messages of one datagram.
+pub(crate) struct Messages<'a> {
+    rest: &'a [u8],
+    operation: &'a str,
+}
+
+impl<'a> Messages<'a> {
+    pub(crate) fn new(datagram: &'a [u8], operation: &'a str) -> Self {
+        Messages { rest: datagram, operation }
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<NetlinkMessage<RouteNetlinkMessage>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let parsed = parse(self.rest)
+            .map_err(|problem| Error::Decode { operation: self.operation.to_owned(), problem });
+        match &parsed {
+            Ok((_, length)) => self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default(),
+            Err(_) => self.rest = &[],
+        }
+        Some(parsed.map(|(message, _)| message))
+    }
+}
+
+fn parse(rest: &[u8]) -> Result<(NetlinkMessage<RouteNetlinkMessage>, usize), String> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|e| e.to_string())?;
+    let length = message.header.length as usize;
+    if length < 16 || length > rest.len() {
+        return Err(format!("a message of {length} octets in {} octets", rest.len()));
+    }
+    Ok((message, length))
+}
+
+/// Reads number and explanation out of an error message.
+fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
+    let errno = error.code.map_or(0, |code| -code.get());
+    Refusal { errno, explanation: explanation(header.flags, &error.header) }
+}
+
+/// `NLM_F_ACK_TLVS` of linux/netlink.h: attributes follow the echoed header.
+const ACK_TLVS: u16 = 0x200;
+
+/// `NLMSGERR_ATTR_MSG` of linux/netlink.h.
+const ATTR_MSG: u16 = 1;
+
+/// The kernel's explanation. With `NETLINK_CAP_ACK` the echo is cut to the 16 octets of the
+/// message's header, so the attributes start there.
+fn explanation(flags: u16, echo: &[u8]) -> Option<String> {
+    if flags & ACK_TLVS == 0 {
+        return None;
+    }
+    let mut rest = echo.get(16..)?;
+    while rest.len() >= 4 {
+        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
+        let kind = u16::from_ne_bytes([rest[2], rest[3]]);
+        let value = rest.get(4..length)?;
+        if kind == ATTR_MSG {
+            let text = value.split(|b| *b == 0).next().unwrap_or_default();
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_explanation_is_found_behind_other_attributes() {
+        let mut echo = vec![0u8; 16];
+        // NLMSGERR_ATTR_OFFS (2) with a u32, then NLMSGERR_ATTR_MSG (1) "bad VNI".
+        echo.extend([8, 0, 2, 0, 40, 0, 0, 0]);
+        echo.extend([12, 0, 1, 0]);
+        echo.extend(b"bad VNI\0");
+        assert_eq!(explanation(ACK_TLVS, &echo).as_deref(), Some("bad VNI"));
+        assert_eq!(explanation(0, &echo), None);
+    }
+
+    #[test]
+    fn a_mangled_explanation_is_no_explanation() {
+        for rest in [&[][..], &[1, 0, 1, 0], &[200, 0, 1, 0, 65], &[4, 0]] {
+            let mut echo = vec![0u8; 16];
+            echo.extend(rest);
+            assert_eq!(explanation(ACK_TLVS, &echo), None, "{rest:?}");
+        }
+        assert_eq!(explanation(ACK_TLVS, &[0; 3]), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! The overlay against a real kernel: what is applied is what is read back.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::thread;
+
+use minionet_core::overlay::{Change, Device, Observed, Overlay, desired, diff};
+use minionet_core::plan::{AddressPlan, NodePlan, PlanSpec, PodNetwork};
+use minionet_netlink::{Socket, overlay};
+use nix::sched::{CloneFlags, unshare};
+
+/// Runs a test on a thread of its own in a network namespace of its own, which ends with it.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let body = move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root, or to run inside a user namespace");
+        test();
+    };
+    if let Err(panic) = thread::spawn(body).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn plan() -> AddressPlan {
+    let pod = |n: &str, node_prefix| PodNetwork { network: n.parse().unwrap(), node_prefix };
+    AddressPlan::new(PlanSpec {
+        node_networks: vec!["172.20.0.0/20".parse().unwrap()],
+        pod_networks: vec![pod("10.32.0.0/12", 24), pod("fd00:32::/48", 64)],
+    })
+    .unwrap()
+}
+
+fn overlay_of(peers: u128) -> Overlay {
+    let plan = plan();
+    let node = |k: u128| plan.node(plan.spec().node_networks[0].nth(k).unwrap()).unwrap();
+    let me = node(1);
+    let device =
+        Device { name: "minionet".into(), vni: 4097, port: 4789, local: me.node, mac: me.mac, mtu: 1450 };
+    let peers: Vec<NodePlan> = (2..2 + peers).map(node).collect();
+    desired(device, &me, &peers)
+}
+
+/// Changes the kernel until nothing is left to change; returns how much was changed in the end.
+fn settle(socket: &mut Socket, wanted: &Overlay) -> usize {
+    let before = overlay::read(socket, "minionet").unwrap();
+    let changes = diff(wanted, &before).unwrap();
+    let failures = overlay::apply(socket, &wanted.device, &changes).unwrap();
+    assert!(failures.is_empty(), "{failures:?}");
+    let after = overlay::read(socket, "minionet").unwrap();
+    assert_eq!(diff(wanted, &after), Ok(vec![]), "the kernel did not take over everything");
+    changes.len()
+}
+
+#[test]
+fn what_is_applied_is_read_back() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        assert_eq!(overlay::read(&mut socket, "minionet").unwrap(), Observed::default());
+        assert!(settle(&mut socket, &overlay_of(3)) > 0);
+        assert_eq!(settle(&mut socket, &overlay_of(3)), 0);
+        // Three peers in two families: neighbour and route twice, forwarding entry once.
+        assert_eq!(settle(&mut socket, &overlay_of(4)), 5);
+        assert_eq!(settle(&mut socket, &overlay_of(1)), 15);
+    });
+}
+
+#[test]
+fn every_drift_is_repaired() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        let wanted = overlay_of(2);
+        settle(&mut socket, &wanted);
+        let observed = overlay::read(&mut socket, "minionet").unwrap();
+        let index = observed.device.as_ref().unwrap().index;
+        let damages = [
+            vec![Change::RemoveNeighbour("10.32.2.1".parse().unwrap())],
+            vec![Change::RemoveRoute(*observed.routes.iter().next().unwrap())],
+            vec![Change::RemoveFdb("0e:6d:00:00:00:02".parse().unwrap(), IpAddr::from([172, 20, 0, 2]))],
+            vec![Change::RemoveAddress("10.32.1.1".parse().unwrap(), 32)],
+            observed.routes.iter().map(|r| Change::RemoveRoute(*r)).collect(),
+            // Last: a new device has a new number.
+            vec![Change::DeleteDevice { index, reason: "test".into() }],
+        ];
+        for damage in damages {
+            let failures = overlay::apply(&mut socket, &wanted.device, &damage).unwrap();
+            assert!(failures.is_empty(), "{failures:?}");
+            assert!(settle(&mut socket, &wanted) > 0, "{damage:?} was not noticed");
+        }
+    });
+}
+
+#[test]
+fn a_changed_device_is_changed_back_in_place() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        let wanted = overlay_of(2);
+        settle(&mut socket, &wanted);
+        let index = overlay::read(&mut socket, "minionet").unwrap().device.unwrap().index;
+        let mut other = wanted.clone();
+        other.device.mtu = 1400;
+        other.device.mac = "0e:6d:00:00:00:63".parse().unwrap();
+        other.device.local = IpAddr::from([172, 20, 0, 99]);
+        assert!(settle(&mut socket, &other) > 0);
+        assert!(settle(&mut socket, &wanted) > 0);
+        let after = overlay::read(&mut socket, "minionet").unwrap().device.unwrap();
+        assert_eq!(after.index, index, "the device was replaced");
+        // Another VNI cannot be changed in place.
+        other.device.vni = 99;
+        settle(&mut socket, &other);
+        let after = overlay::read(&mut socket, "minionet").unwrap().device.unwrap();
+        assert_ne!(after.index, index);
+    });
+}
+
+#[test]
+fn a_thousand_peers_are_taken_in_one_go() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        assert!(settle(&mut socket, &overlay_of(1000)) >= 5000);
+        assert_eq!(settle(&mut socket, &overlay_of(1000)), 0);
+    });
+}
+
+#[test]
+fn a_refusal_names_the_object_and_the_reason() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        let wanted = overlay_of(1);
+        settle(&mut socket, &wanted);
+        let mut twin = wanted.device.clone();
+        twin.name = "twin".into();
+        let error = socket.create_vtep(&twin).unwrap_err();
+        assert!(error.is_exists());
+        let text = error.to_string();
+        assert!(text.contains("twin (VNI 4097, port 4789)"), "{text}");
+        assert!(text.contains("specified VNI already exists"), "the kernel's explanation is missing: {text}");
+    });
+}
