@@ -90,12 +90,14 @@ impl World {
                 drop(self.members.set_scope(Scope { own: Some(ip(*n)), local, ..scope() }, self.now));
             }
         }
-        self.check();
     }
 
     fn after(steps: &[Step]) -> World {
         let mut world = world();
-        steps.iter().for_each(|step| world.step(step));
+        for step in steps {
+            world.step(step);
+            world.check();
+        }
         world
     }
 }
@@ -105,6 +107,8 @@ fn history() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn no_sequence_of_failures_removes_anybody(
         steps in history(),
@@ -129,6 +133,7 @@ proptest! {
             world.step(&Step::Round(said));
             prop_assert_eq!(world.peers(), before.clone());
         }
+        world.check();
     }
 
     #[test]
@@ -168,10 +173,12 @@ proptest! {
     ) {
         let mut world = World::after(&steps);
         let said = Said::Answer(last.clone(), Complete::BOTH);
+        let said = replies(&[said.clone(), said.clone(), said, Said::Failure]);
         // Longer than recognising the end of sampling and the longest hold together.
         for _ in 0..(3600 / 5) {
-            world.step(&Step::Round([said.clone(), said.clone(), said.clone(), Said::Failure]));
+            world.round(said.clone());
         }
+        world.check();
         let own = world.members.view().own.address;
         let expected: Vec<_> = last.iter().map(|n| addr(*n)).filter(|a| Some(*a) != own).collect();
         prop_assert_eq!(world.peers(), expected);
