@@ -20,5 +20,8 @@ pub mod cni;
 pub mod config;
 pub mod constants;
 pub mod handoff;
+pub mod identity;
+pub mod membership;
+pub mod nft;
 pub mod overlay;
 pub mod plan;

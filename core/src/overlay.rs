@@ -167,6 +167,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether something that leads to a peer is taken away.
+    pub fn removes_peer(&self) -> bool {
+        matches!(self, Change::RemoveNeighbour(_) | Change::RemoveFdb(..) | Change::RemoveRoute(_))
+    }
+
     /// What kind of object is changed, in one word for counters.
     pub fn object(&self) -> &'static str {
         match self {

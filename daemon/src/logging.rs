@@ -13,11 +13,14 @@ use tracing_subscriber::EnvFilter;
 pub fn start(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log_level)
         .with_context(|| format!("log_level: \"{}\" is not a log level", config.log_level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match config.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         // The journal adds the time by itself; a file or a terminal does not.
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => builder.without_time().with_ansi(false).init(),
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            builder.without_time().with_ansi(false).init()
+        }
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
     }
     Ok(())

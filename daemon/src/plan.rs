@@ -29,7 +29,9 @@ pub fn run(config: &Config, matches: &ArgMatches) -> Result<()> {
     }
     let asked = if asked.is_empty() { own.into_iter().collect() } else { asked };
     if asked.is_empty() {
-        bail!("this node's own address is not known yet: name an address, give --node-ip, or start the daemon");
+        bail!(
+            "this node's own address is not known yet: name an address, give --node-ip, or start the daemon"
+        );
     }
     let nodes: Vec<NodePlan> = asked.iter().map(|addr| find(&plan, *addr)).collect::<Result<_>>()?;
     print(out, &plan, nodes.into_iter(), json)
@@ -39,7 +41,9 @@ pub fn run(config: &Config, matches: &ArgMatches) -> Result<()> {
 fn find(plan: &AddressPlan, addr: IpAddr) -> Result<NodePlan> {
     let pod_networks = plan.spec().pod_networks.iter();
     if pod_networks.clone().any(|p| p.network.contains(addr)) {
-        let owner = plan.owner(addr).with_context(|| format!("{addr} is in the pod network, but in no node's block"))?;
+        let owner = plan
+            .owner(addr)
+            .with_context(|| format!("{addr} is in the pod network, but in no node's block"))?;
         return Ok(plan.node(owner)?);
     }
     Ok(plan.node(addr)?)
@@ -62,7 +66,12 @@ fn subnet(addr: Option<IpAddr>) -> Result<Option<Cidr>> {
     Ok(addresses.iter().filter(|a| a.prefix_len < host && a.global).find_map(|a| of(a.prefix_len, a.addr)))
 }
 
-fn print(mut out: impl Write, plan: &AddressPlan, nodes: impl Iterator<Item = NodePlan>, json: bool) -> Result<()> {
+fn print(
+    mut out: impl Write,
+    plan: &AddressPlan,
+    nodes: impl Iterator<Item = NodePlan>,
+    json: bool,
+) -> Result<()> {
     let result = if json { print_json(&mut out, plan, nodes) } else { print_table(&mut out, plan, nodes) };
     match result {
         // `minionetd plan --all | head` is no failure.
@@ -71,7 +80,11 @@ fn print(mut out: impl Write, plan: &AddressPlan, nodes: impl Iterator<Item = No
     }
 }
 
-fn print_json(out: &mut impl Write, plan: &AddressPlan, nodes: impl Iterator<Item = NodePlan>) -> io::Result<()> {
+fn print_json(
+    out: &mut impl Write,
+    plan: &AddressPlan,
+    nodes: impl Iterator<Item = NodePlan>,
+) -> io::Result<()> {
     let pods = plan.spec().pod_networks.iter();
     let pods: Vec<_> = pods.map(|p| json!({"network": p.network, "node_prefix": p.node_prefix})).collect();
     let document = json!({
@@ -83,8 +96,13 @@ fn print_json(out: &mut impl Write, plan: &AddressPlan, nodes: impl Iterator<Ite
     writeln!(out, "{document:#}")
 }
 
-fn print_table(out: &mut impl Write, plan: &AddressPlan, nodes: impl Iterator<Item = NodePlan>) -> io::Result<()> {
-    let list = |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(|c| c.to_string()).collect::<Vec<_>>().join(", ");
+fn print_table(
+    out: &mut impl Write,
+    plan: &AddressPlan,
+    nodes: impl Iterator<Item = NodePlan>,
+) -> io::Result<()> {
+    let list =
+        |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(|c| c.to_string()).collect::<Vec<_>>().join(", ");
     let spec = plan.spec();
     writeln!(out, "node networks  {}", list(&mut spec.node_networks.iter().copied()))?;
     writeln!(out, "pod networks   {}", list(&mut spec.pod_networks.iter().map(|p| p.network)))?;

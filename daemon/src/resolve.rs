@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -47,7 +49,8 @@ impl Lookups {
     pub async fn round(&mut self, names: &[String]) -> Round {
         if let Err(text) = self.refresh_servers() {
             let outcome = || Outcome::Failure { kind: FailureKind::NoResolver, text: text.clone() };
-            let none = |name: &String| Reply { name: name.clone(), resolver: String::new(), outcome: outcome() };
+            let none =
+                |name: &String| Reply { name: name.clone(), resolver: String::new(), outcome: outcome() };
             return Round { replies: names.iter().map(none).collect() };
         }
         let mut tasks = tokio::task::JoinSet::new();
@@ -106,10 +109,8 @@ fn resolver(server: SocketAddr, timeout: Duration) -> Result<TokioResolver, NetE
 
 /// A and AAAA of one name from one server, as one outcome.
 async fn ask(resolver: &TokioResolver, name: &str) -> Outcome {
-    let (v4, v6) = tokio::join!(
-        records(resolver, name, RecordType::A),
-        records(resolver, name, RecordType::AAAA),
-    );
+    let (v4, v6) =
+        tokio::join!(records(resolver, name, RecordType::A), records(resolver, name, RecordType::AAAA),);
     let complete = Complete { v4: is_complete(&v4), v6: is_complete(&v6) };
     let mut addresses = BTreeSet::new();
     let mut ttl = u32::MAX;

@@ -22,7 +22,9 @@ pub fn gather(matches: &ArgMatches) -> Result<Config> {
         Ok(text) => Layer::from_toml(&path.display().to_string(), &text),
         // Only the default file may be missing.
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => Layer::default(),
-        Err(e) => return Err(e).with_context(|| format!("cannot read the configuration file {}", path.display())),
+        Err(e) => {
+            return Err(e).with_context(|| format!("cannot read the configuration file {}", path.display()));
+        }
     };
     let environment = Layer::from_env(std::env::vars_os().filter_map(|(name, value)| {
         // A name or value that is no text cannot be a setting.

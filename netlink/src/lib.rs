@@ -11,6 +11,8 @@
 //! | [`link`] | network devices, above all the VTEP |
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
+//! | [`monitor`] | notifications that something of ours was changed |
+//! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
 //! | [`pod`] | the veth pair of a pod: made, examined, removed |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
@@ -19,8 +21,10 @@ pub mod address;
 mod decode;
 pub mod error;
 pub mod link;
+pub mod monitor;
 pub mod neighbour;
 pub mod netns;
+pub mod nft;
 pub mod overlay;
 pub mod pod;
 pub mod route;

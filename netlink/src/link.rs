@@ -210,7 +210,8 @@ impl std::fmt::Display for LinkChange {
         let state = self.up.map(|up| if up { "up".to_owned() } else { "down".to_owned() });
         let mac = self.mac.map(|mac| format!("MAC {mac}"));
         let mtu = self.mtu.map(|mtu| format!("MTU {mtu}"));
-        let parts: Vec<String> = [state, mac, mtu].into_iter().flatten().collect();
+        let silent = self.no_link_local.then(|| "no link-local address".to_owned());
+        let parts: Vec<String> = [state, mac, mtu, silent].into_iter().flatten().collect();
         f.write_str(&parts.join(", "))
     }
 }

@@ -141,8 +141,13 @@ fn change_device(socket: &mut Socket, device: &Device, change: &Change) -> Resul
             let Some(link) = socket.link(Which::Name(&wanted.name))? else {
                 return Ok(());
             };
-            // Without link-local address before it comes up: nothing is announced, nothing probed.
-            let up = LinkChange { up: Some(true), no_link_local: has_ipv6(), ..LinkChange::default() };
+            if has_ipv6() {
+                // No link-local address: nothing is announced, nothing probed. In a request of its
+                // own, because the kernel sets a device up before it looks at this.
+                let silent = LinkChange { no_link_local: true, ..LinkChange::default() };
+                socket.set_link(link.index, &wanted.name, &silent)?;
+            }
+            let up = LinkChange { up: Some(true), ..LinkChange::default() };
             socket.set_link(link.index, &wanted.name, &up)
         }
         Change::UpdateDevice { index, local, mac, mtu, up } => {

@@ -34,3 +34,14 @@ pub fn set(key: &str, value: &str) -> Result<bool, Error> {
     fs::write(path(key), value).map_err(|source| Error::Io { operation: operation(), source })?;
     Ok(true)
 }
+
+/// The interfaces that have settings of a kind, such as `ipv6/conf`; not `all` and `default`.
+///
+/// # Errors
+/// [`Error::Io`] when the directory cannot be read.
+pub fn interfaces(kind: &str) -> Result<Vec<String>, Error> {
+    let failed = |source| Error::Io { operation: format!("list the kernel settings net/{kind}"), source };
+    let entries = fs::read_dir(path(kind)).map_err(failed)?;
+    let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|n| n != "all" && n != "default").collect())
+}

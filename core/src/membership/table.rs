@@ -1,0 +1,75 @@
+//! The table of addresses: who gets in, and as what.
+
+use std::net::IpAddr;
+
+use super::entry::Entry;
+use super::{Event, MAX_REFUSED, Membership, Now, Refusal};
+
+impl Membership {
+    /// Decides whether a known or new address is a peer.
+    pub(super) fn judge(&mut self, addr: IpAddr, now: Now, events: &mut Vec<Event>) {
+        let refusal = self.refusal(addr);
+        let before = self.entries.get(&addr).map(|e| e.refusal);
+        if before == Some(refusal) {
+            return;
+        }
+        events.push(match refusal {
+            None => Event::Added { peer: addr },
+            Some(reason) => Event::Refused { address: addr, reason, was_peer: before == Some(None) },
+        });
+        let old = self.remove(addr);
+        if refusal.is_some_and(Refusal::is_dispensable) && self.refused >= MAX_REFUSED {
+            return;
+        }
+        let entry = match old {
+            Some(old) => Entry { refusal, since: now.unix, ..old },
+            None => Entry { refusal, ..self.newcomer(addr, now) },
+        };
+        self.insert(addr, entry);
+        if !self.listed(addr) {
+            self.unlisted.insert(addr);
+        }
+    }
+
+    pub(super) fn newcomer(&mut self, addr: IpAddr, now: Now) -> Entry {
+        let mut entry = Entry::new(now, self.rounds, None);
+        if let Some(departed) = self.departed.remove(&addr) {
+            entry.first_seen = departed.first_seen;
+            entry.flaps = departed.flaps;
+            entry.flaps.add(now.monotonic, self.limits.flap_window);
+        }
+        entry
+    }
+
+    pub(super) fn refusal(&self, addr: IpAddr) -> Option<Refusal> {
+        let refusal = self.scope.refusal(addr);
+        let counted = self.entries.get(&addr).is_some_and(|e| is_peer(e.refusal));
+        let full = is_peer(refusal) && !counted && self.peers >= self.limits.max_peers;
+        if full { Some(Refusal::TooMany) } else { refusal }
+    }
+
+    pub(super) fn insert(&mut self, addr: IpAddr, entry: Entry) {
+        self.peers += usize::from(is_peer(entry.refusal));
+        self.refused += usize::from(entry.refusal.is_some_and(Refusal::is_dispensable));
+        self.entries.insert(addr, entry);
+    }
+
+    pub(super) fn remove(&mut self, addr: IpAddr) -> Option<Entry> {
+        self.unlisted.remove(&addr);
+        let entry = self.entries.remove(&addr)?;
+        self.peers -= usize::from(is_peer(entry.refusal));
+        self.refused -= usize::from(entry.refusal.is_some_and(Refusal::is_dispensable));
+        Some(entry)
+    }
+
+    /// When an address was last listed: the last answer of a name that lists it still.
+    pub(super) fn last_seen(&self, addr: IpAddr, entry: &Entry) -> u64 {
+        let listing = self.names.iter().filter(|n| n.last.contains(&addr));
+        listing.filter_map(|n| n.last_at).map(|at| at.unix).max().unwrap_or(0).max(entry.last_seen)
+    }
+}
+
+/// Whether an address is a peer, or becomes one as soon as there is a plan.
+pub(super) fn is_peer(refusal: Option<Refusal>) -> bool {
+    matches!(refusal, None | Some(Refusal::NoPlan))
+}

@@ -1,0 +1,353 @@
+//! This node: what it heard, what it decided, and what it told the kernel and the plugin.
+//!
+//! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
+//! that was programmed earlier is remembered.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow};
+use minionet_core::addr::Family;
+use minionet_core::config::Config;
+use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
+use minionet_core::handoff::{self, NodeFacts};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
+use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds, snapshot};
+use minionet_core::overlay::{self, Change, Device, Overlay};
+use minionet_core::plan::{AddressPlan, NodePlan};
+use minionet_netlink::Socket;
+use minionet_netlink::link::{Link, Which};
+use minionet_netlink::monitor::Interest;
+use minionet_netlink::overlay as kernel;
+use tracing::{debug, error, info, warn};
+
+use crate::firewall::{self, Firewall};
+use crate::run::random;
+use crate::{conflist, files, sysctls};
+
+/// How often a difference is computed, applied and verified before the next event is awaited.
+const ROUNDS: usize = 3;
+
+/// This node.
+pub struct Node {
+    config: Config,
+    socket: Socket,
+    /// Opened when it is needed first.
+    firewall: Option<Firewall>,
+    membership: Membership,
+    start: Instant,
+    /// What this node is, once that is known.
+    own: Option<Own>,
+    /// Why it is not known, or why the kernel is not right, as it was last logged.
+    trouble: Option<String>,
+    /// Whether a round of lookups has ended since the start.
+    asked: bool,
+    /// Whether a complete answer came since the start; nothing is removed before.
+    trusted: bool,
+    /// The peers as they were last saved.
+    saved: Option<Snapshot>,
+    /// Which notifications of the kernel matter.
+    interest: Interest,
+}
+
+/// What follows from this node's own address.
+#[derive(Clone, PartialEq)]
+struct Own {
+    identity: Identity,
+    plan: AddressPlan,
+    me: NodePlan,
+}
+
+impl Node {
+    /// Opens the kernel's door and takes over what an earlier run left.
+    ///
+    /// # Errors
+    /// When netlink cannot be used, or the thresholds of the membership contradict each other.
+    pub fn new(config: Config) -> Result<Self> {
+        let socket = Socket::open()?;
+        socket.enlarge_buffers();
+        let thresholds = Thresholds {
+            missing_answers: config.missing_answers,
+            hold_down: config.hold_down,
+            mass_hold: config.mass_hold,
+            refresh_min: config.refresh_min,
+            refresh_max: config.refresh_max,
+            ..Thresholds::default()
+        };
+        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds)?;
+        let mut node = Node {
+            config,
+            socket,
+            firewall: None,
+            membership,
+            start: Instant::now(),
+            own: None,
+            trouble: None,
+            asked: false,
+            trusted: false,
+            saved: None,
+            interest: Interest {
+                device: DEVICE.to_owned(),
+                links: Vec::new(),
+                protocol: ROUTE_PROTOCOL_PEER,
+                table: NFT_TABLE.to_owned(),
+            },
+        };
+        node.restore();
+        Ok(node)
+    }
+
+    /// Takes in what a round of lookups found, and makes the kernel follow.
+    pub fn observe(&mut self, round: &Round) {
+        // The own address is found among the answers, and the answers are judged by the plan
+        // that follows from it; so the answers are taken in first.
+        self.asked = true;
+        log(&self.membership.apply(round, self.now()));
+        self.trusted |= self.membership.is_complete();
+        self.reconcile();
+        self.trusted |= self.membership.is_complete();
+        self.save();
+    }
+
+    /// Which notifications of the kernel are worth another look at its tables.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// When to ask again.
+    pub fn next_refresh(&self) -> Duration {
+        self.membership.next_refresh(random())
+    }
+
+    /// Compares what the kernel holds with what it should hold, and repairs.
+    pub fn reconcile(&mut self) {
+        match self.try_reconcile() {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    info!("the trouble is over");
+                }
+            }
+            // Nothing is wrong yet while the first question is on its way.
+            Err(error) if !self.asked && error.is::<IdentityError>() => info!("waiting for DNS"),
+            Err(error) => {
+                let text = format!("{error:#}");
+                // Once, not with every round.
+                if self.trouble.as_ref() != Some(&text) {
+                    error!("{text}");
+                }
+                self.trouble = Some(text);
+            }
+        }
+    }
+
+    fn try_reconcile(&mut self) -> Result<()> {
+        self.identify()?;
+        let Some(own) = self.own.clone() else { return Ok(()) };
+        let (device, underlay) = self.device(&own)?;
+        let peers: Vec<NodePlan> =
+            self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
+        let wanted = overlay::desired(device, &own.me, &peers);
+        sysctls::apply(own.me.block(Family::V6).is_some())?;
+        let refused = self.settle(&wanted, underlay)?;
+        // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
+        let filtered = self.filter(&own);
+        self.hand_over(&own, wanted.device.mtu)?;
+        filtered?;
+        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
+    }
+
+    /// Finds this node's own address among the local ones, and everything that follows from it.
+    fn identify(&mut self) -> Result<()> {
+        let local = self.local_addresses()?;
+        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let identity = identity::choose(&Evidence {
+            local: &local,
+            answered: &self.membership.addresses(),
+            node_networks: &self.config.node_networks,
+            overrides: &overrides,
+            current: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
+        })?;
+        if let Some(own) = self.own.as_mut().filter(|own| own.identity.is_same_place(&identity)) {
+            own.identity = identity;
+            return Ok(());
+        }
+        let subnet =
+            if self.config.node_networks.is_empty() { Some(identity.default_node_network()?) } else { None };
+        let plan = self.config.plan(subnet)?;
+        let me = plan.node(identity.address)?;
+        let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
+        info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
+        let scope = Scope {
+            plan: Some(plan.clone()),
+            own: Some(identity.address),
+            local: local.iter().map(|l| l.address).collect(),
+        };
+        log(&self.membership.set_scope(scope, self.now()));
+        self.own = Some(Own { identity, plan, me });
+        Ok(())
+    }
+
+    fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
+        let links = self.socket.links()?;
+        // What is on our own device, or on loopback, is never what other nodes reach us by.
+        let outward =
+            |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
+        let addresses = self.socket.addresses(None)?;
+        let local = |a: &minionet_netlink::address::Address| {
+            let link = outward(a.index).filter(|_| a.global)?;
+            Some(LocalAddress {
+                address: a.addr,
+                prefix_len: a.prefix_len,
+                interface: link.name.clone(),
+                tentative: a.tentative,
+                deprecated: a.deprecated,
+                secondary: a.secondary,
+            })
+        };
+        Ok(addresses.iter().filter_map(local).collect())
+    }
+
+    /// What the VTEP should be, and the number of the interface below it.
+    fn device(&mut self, own: &Own) -> Result<(Device, u32)> {
+        let name = &own.identity.interface;
+        let link = self.socket.link(Which::Name(name))?;
+        let link = link.with_context(|| format!("the interface {name} is gone"))?;
+        let underlay_mtu = self.config.underlay_mtu.unwrap_or(link.mtu);
+        let device = Device {
+            name: DEVICE.to_owned(),
+            vni: self.config.vni,
+            port: self.config.port,
+            local: own.identity.address,
+            mac: own.me.mac,
+            mtu: overlay::overlay_mtu(own.plan.underlay(), underlay_mtu),
+        };
+        Ok((device, link.index))
+    }
+
+    /// Makes the kernel hold what it should; says what it refused.
+    fn settle(&mut self, wanted: &Overlay, underlay: u32) -> Result<Option<String>> {
+        let mut refused = None;
+        for _ in 0..ROUNDS {
+            let observed = kernel::read(&mut self.socket, DEVICE)?;
+            self.interest.links = observed.device.iter().map(|d| d.index).chain([underlay]).collect();
+            let mut changes = overlay::diff(wanted, &observed)?;
+            if !self.trusted {
+                // What an earlier run programmed may still be right: DNS has not spoken yet.
+                changes.retain(|change| !change.removes_peer());
+            }
+            if changes.is_empty() {
+                return Ok(None);
+            }
+            report(&changes);
+            let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
+            let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
+            refused = texts.first().map(|first| match texts.len() {
+                1 => first.clone(),
+                more => format!("{first}, and {} more", more - 1),
+            });
+        }
+        Ok(refused)
+    }
+
+    /// Makes the nft table what it should be.
+    fn filter(&mut self, own: &Own) -> Result<()> {
+        let mut firewall = match self.firewall.take() {
+            Some(firewall) => firewall,
+            None => Firewall::open()?,
+        };
+        let result = firewall.reconcile(&firewall::ruleset(&self.config, &own.plan));
+        self.firewall = Some(firewall);
+        result
+    }
+
+    /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.
+    fn hand_over(&self, own: &Own, mtu: u32) -> Result<()> {
+        let facts = NodeFacts {
+            schema: handoff::SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.config.cluster_name.clone(),
+            node: own.me.node,
+            mtu,
+            blocks: own.me.blocks.clone(),
+            pod_networks: own.plan.spec().pod_networks.iter().map(|p| p.network).collect(),
+        };
+        for dir in [RUN_DIR, STATE_DIR] {
+            if files::replace(&Path::new(dir).join(handoff::FILE), &facts.to_text(), 0o644)? {
+                debug!(dir, "facts for the plugin written");
+            }
+        }
+        let list = Path::new(&self.config.cni_conf_dir).join(CNI_CONF_FILE);
+        if files::replace(&list, &conflist::text(), 0o644)? {
+            info!(file = %list.display(), "ready: network configuration list installed");
+        }
+        Ok(())
+    }
+
+    /// Takes over the peers that an earlier run knew, so that the overlay forms without DNS.
+    fn restore(&mut self) {
+        let path = Path::new(STATE_DIR).join(snapshot::FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+            Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
+        };
+        let now = self.now();
+        match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
+            Ok(peers) => info!(peers, "taken over from an earlier run"),
+            Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
+        }
+    }
+
+    /// Saves the peers for a start without DNS.
+    fn save(&mut self) {
+        let snapshot = self.membership.snapshot(self.now());
+        if snapshot.peers.is_empty() || self.saved.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
+            return;
+        }
+        let path = Path::new(STATE_DIR).join(snapshot::FILE);
+        match files::replace(&path, &snapshot.to_text(), 0o644) {
+            Ok(_) => self.saved = Some(snapshot),
+            Err(e) => warn!("the peers are not saved: {e:#}"),
+        }
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        Now { monotonic: self.start.elapsed(), unix }
+    }
+}
+
+/// The own address as an earlier run found it.
+fn last_known() -> Option<IpAddr> {
+    let text = fs::read_to_string(Path::new(STATE_DIR).join(handoff::FILE)).ok()?;
+    NodeFacts::parse(&text).ok().map(|facts| facts.node)
+}
+
+fn log(events: &[Event]) {
+    for event in events {
+        if event.is_problem() {
+            warn!("{event}");
+        } else {
+            info!("{event}");
+        }
+    }
+}
+
+/// Says what is about to be changed: one by one when it is little, in sum when it is much.
+fn report(changes: &[Change]) {
+    const LITTLE: usize = 20;
+    if changes.len() <= LITTLE {
+        for change in changes {
+            info!("kernel: {change}");
+        }
+        return;
+    }
+    let count = |object: &str| changes.iter().filter(|c| c.object() == object).count();
+    let objects = ["device", "address", "neighbour", "fdb", "route"];
+    let sums: Vec<String> = objects.iter().map(|o| format!("{o} {}", count(o))).collect();
+    info!("kernel: {} changes ({})", changes.len(), sums.join(", "));
+}

@@ -1,0 +1,60 @@
+//! Where the programs under test are.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The directory that holds the programs under test.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the programs: in `MINIONET_BIN_DIR`, else beside the current program or above it.
+    ///
+    /// (cargo puts test programs into `deps/`, one level below the binaries.)
+    ///
+    /// # Errors
+    /// [`Error::NoBinary`] that says how to build them.
+    pub fn locate() -> Result<Self> {
+        let candidates: Vec<PathBuf> = match std::env::var_os("MINIONET_BIN_DIR") {
+            Some(directory) => vec![directory.into()],
+            None => std::env::current_exe()
+                .map(|program| program.ancestors().skip(1).take(2).map(Path::to_path_buf).collect())
+                .unwrap_or_default(),
+        };
+        candidates
+            .iter()
+            .find(|directory| ["minionet", "minionetd"].iter().all(|name| directory.join(name).is_file()))
+            .map(|directory| Self { directory: directory.clone() })
+            .ok_or_else(|| Error::NoBinary {
+                program: "minionet together with minionetd".into(),
+                searched: listing(&candidates),
+            })
+    }
+
+    /// Programs of a given directory, for tests that bring their own stand-ins.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The directory, as for `CNI_PATH`.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The path of the daemon.
+    pub fn daemon(&self) -> PathBuf {
+        self.directory.join("minionetd")
+    }
+
+    /// The path of the CNI plugin.
+    pub fn plugin(&self) -> PathBuf {
+        self.directory.join("minionet")
+    }
+}
+
+fn listing(directories: &[PathBuf]) -> String {
+    directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
+}

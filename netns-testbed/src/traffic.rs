@@ -1,0 +1,9 @@
+//! Probes: real packets sent from inside a namespace.
+
+mod continuous;
+mod echo;
+mod ping;
+
+pub use continuous::{ContinuousPing, PingReport};
+pub use echo::{TcpEcho, UdpEcho, tcp_round_trip, udp_round_trip};
+pub use ping::Ping;
