@@ -17,6 +17,8 @@ mod leases;
 mod lock;
 mod queue;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::PathBuf;

@@ -98,7 +98,10 @@ fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
 fn open_netns(path: &str) -> Result<Netns, AddError> {
     let path = Path::new(path);
     let netns = Netns::open(path).map_err(|error| match &error {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+        // A link that leads nowhere is something else than a container that is gone.
+        Error::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
             AddError::NoNetns { path: path.to_owned() }
         }
         _ => AddError::NotNetns { source: error },

@@ -71,11 +71,12 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// The addresses of the space that are taken. Leases whose attachment is gone are removed.
-    pub(super) fn taken(&mut self) -> Result<BTreeSet<IpAddr>, StoreError> {
+    /// The addresses that are taken. Leases whose attachment is gone are removed, except those
+    /// just made, whose record is yet to come.
+    pub(super) fn taken(&mut self, just_made: &[Assigned]) -> Result<BTreeSet<IpAddr>, StoreError> {
         let mut taken = BTreeSet::new();
         for address in self.addresses()? {
-            if self.is_taken(address)? {
+            if just_made.iter().any(|a| a.address == address) || self.is_taken(address)? {
                 taken.insert(address);
             }
         }
@@ -100,7 +101,7 @@ impl Locked<'_> {
         requested: &[Assigned],
         id: Id,
     ) -> Result<Vec<Assigned>, StoreError> {
-        let mut offsets = self.open_queue(space)?;
+        let mut offsets = self.open_queue(space, requested)?;
         while let Some(offset) = offsets.next(self)? {
             let candidates = space.completing(requested, offset);
             match self.take_requested(&candidates, id) {
