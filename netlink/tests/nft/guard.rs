@@ -60,6 +60,14 @@ fn a_pod_speaks_only_in_its_own_name() {
         "ip address add 10.32.2.99/32 dev eth0
         ip address add fd00:32:0:2::99/128 dev eth0 nodad",
     );
+    let arrives = |forged: &str, node: &str| {
+        let receiver = underlay.node.udp(&format!("{node}:7000"));
+        let to = receiver.local_addr().unwrap();
+        underlay.pod.udp(&format!("{forged}:0")).send_to(b"forged", to).unwrap();
+        receiver.recv(&mut [0; 8]).unwrap()
+    };
+    assert_eq!(arrives("10.32.2.99", "172.20.0.1"), 6, "nothing else stops it");
+    assert_eq!(arrives("[fd00:32:0:2::99]", "[fd20::1]"), 6, "nothing else stops it");
     underlay.apply(&policy(&[]));
     for (own, forged, node) in
         [(POD, "10.32.2.99", "172.20.0.1"), (&format!("[{POD6}]"), "[fd00:32:0:2::99]", "[fd20::1]")]
