@@ -11,6 +11,7 @@ mod drift;
 mod error;
 mod expr;
 mod field;
+mod guard;
 mod lower;
 mod masquerade;
 mod observed;
@@ -20,13 +21,11 @@ mod set;
 mod text;
 mod value;
 
-#[cfg(test)]
-mod tests;
-
 pub use drift::{Drift, drift};
 pub use error::ModelError;
 pub use expr::{BitOps, CmpOp, Expr, NatFlags, PayloadBase, PayloadCsum, Reg};
 pub use field::{CtKey, FibAddr, FibResult, Field, Header, MetaKey};
+pub use guard::{Guard, MEMBERS4, MEMBERS6, SOURCES, UNDERLAY, guard, member_sets};
 pub use masquerade::{EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade};
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use rule::{DnatTo, Match, Operand, Relation, Rule, Source, Statement, Target, Verdict};

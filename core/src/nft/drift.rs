@@ -225,3 +225,6 @@ impl Display for Drift {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,89 @@ impl Lowering {
 fn words(bytes: usize) -> u8 {
     bytes.div_ceil(4) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{PayloadBase, Verdict};
+
+    fn text(rule: &Rule) -> String {
+        rule.exprs().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same as `nft --debug=netlink` shows for the same rules.
+    #[test]
+    fn rules_become_what_nft_makes_of_them() {
+        let rule =
+            Rule::of([Field::IP_SADDR.one_of("a"), Field::IP_DADDR.none_of("a"), Verdict::Return.into()]);
+        assert_eq!(
+            text(&rule),
+            "[r0 = meta nfproto] [r0 == 0x02] [r0 = nh 12+4] [r0 in @a] [r0 = nh 16+4] [r0 not in @a] [return]"
+        );
+        let rule = Rule::of([Field::UDP_DPORT.is(Value::Service(4789)), Verdict::Drop.into()]);
+        assert_eq!(text(&rule), "[r0 = meta l4proto] [r0 == 0x11] [r0 = th 2+2] [r0 == 0x12b5] [drop]");
+        let rule =
+            Rule::of([Field::IIFNAME.starts_with("vA"), Field::FIB_SADDR_IIF.is(Value::Integer(vec![0; 4]))]);
+        assert_eq!(
+            text(&rule),
+            "[r0 = iifname] [r0 == 0x7641] [r0 = fib saddr . iif oif] [r0 == 0x00000000]"
+        );
+    }
+
+    #[test]
+    fn a_concatenation_starts_each_field_at_a_register_of_its_own() {
+        let rule = Rule::of([Match::on([Field::IIFNAME, Field::L4PROTO, Field::IP_SADDR]).one_of("a")]);
+        assert_eq!(
+            text(&rule),
+            "[r0 = meta nfproto] [r0 == 0x02] [r0 = iifname] [r4 = meta l4proto] [r5 = nh 12+4] [r0 in @a]"
+        );
+    }
+
+    #[test]
+    fn what_a_rule_says_itself_is_not_said_again() {
+        let rule = Rule::of([Field::L4PROTO.is(Value::Proto(17)), Field::UDP_DPORT.is(Value::Service(53))]);
+        assert_eq!(text(&rule), "[r0 = meta l4proto] [r0 == 0x11] [r0 = th 2+2] [r0 == 0x0035]");
+        // But what it denies is no help.
+        let rule = Rule::of([Field::L4PROTO.not(Value::Proto(17)), Field::UDP_DPORT.is(Value::Service(53))]);
+        assert_eq!(
+            text(&rule),
+            "[r0 = meta l4proto] [r0 != 0x11] [r0 = meta l4proto] [r0 == 0x11] [r0 = th 2+2] [r0 == 0x0035]"
+        );
+    }
+
+    #[test]
+    fn networks_of_whole_octets_are_compared_without_a_mask() {
+        let within = |net: &str| text(&Rule::of([Field::IP_DADDR.within(net.parse().unwrap())]));
+        let start = "[r0 = meta nfproto] [r0 == 0x02]";
+        assert_eq!(within("10.0.0.0/8"), format!("{start} [r0 = nh 16+1] [r0 == 0x0a]"));
+        assert_eq!(within("10.1.2.3/32"), format!("{start} [r0 = nh 16+4] [r0 == 0x0a010203]"));
+        assert_eq!(
+            within("172.20.0.1/12"),
+            format!("{start} [r0 = nh 16+4] [r0 = r0 & 0xfff00000 ^ 0x00000000] [r0 == 0xac100000]")
+        );
+        assert_eq!(
+            within("0.0.0.0/0"),
+            format!("{start} [r0 = nh 16+4] [r0 = r0 & 0x00000000 ^ 0x00000000] [r0 == 0x00000000]")
+        );
+    }
+
+    #[test]
+    fn the_port_of_a_map_follows_the_address() {
+        let dnat = |ipv6| {
+            let key = vec![Field::TH_DPORT];
+            Rule::of([Statement::Dnat(DnatTo::Map { key, map: "m".into(), ipv6, port: true })])
+        };
+        assert_eq!(text(&dnat(false)), "[r0 = th 2+2] [r0 = r0 map @m] [dnat r0:r1]");
+        assert_eq!(text(&dnat(true)), "[r0 = th 2+2] [r0 = r0 map @m] [dnat r0:r4]");
+    }
+
+    #[test]
+    fn raw_octets_are_loaded_as_they_are() {
+        let field =
+            Field::Header(crate::nft::Header::Raw { base: PayloadBase::Transport, offset: 12, len: 3 });
+        assert_eq!(
+            text(&Rule::of([field.is(Value::Integer(vec![0, 16, 1]))])),
+            "[r0 = th 12+3] [r0 == 0x001001]"
+        );
+    }
+}

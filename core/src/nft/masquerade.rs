@@ -114,3 +114,78 @@ fn pass(conditions: impl Into<Vec<Statement>>, comment: &str) -> Rule {
     statements.push(Verdict::Return.into());
     Rule::of(statements).comment(comment)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(pods: &[&str], exempt: &[&str], foreign_mark: u32) -> Ruleset {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        masquerade(&Masquerade { pods: networks(pods), exempt: networks(exempt), foreign_mark })
+    }
+
+    #[test]
+    fn it_reads_like_nft() {
+        let ruleset = policy(
+            &["10.32.0.0/12", "fd00:32::/48"],
+            &["192.168.7.9/24", "192.168.0.0/16", "172.20.0.0/24", "172.20.1.0/24"],
+            KUBE_PROXY_MARK,
+        );
+        assert_eq!(ruleset.check(), Ok(()));
+        assert_eq!(
+            ruleset.to_string(),
+            "table inet minionet {
+\tset pods4 {
+\t\ttype ipv4_addr; flags constant,interval;
+\t\telements = { 10.32.0.0/12 }
+\t}
+\tset pods6 {
+\t\ttype ipv6_addr; flags constant,interval;
+\t\telements = { fd00:32::/48 }
+\t}
+\tset exempt4 {
+\t\ttype ipv4_addr; flags interval;
+\t\telements = { 172.20.0.0/23, 192.168.0.0/16 }
+\t}
+\tset exempt6 {
+\t\ttype ipv6_addr; flags interval;
+\t}
+\tchain postrouting {
+\t\ttype nat hook postrouting priority 100; policy accept;
+\t\tmeta mark & 0x00004000 == 0x00004000 return comment \"kube-proxy does it\"
+\t\tip saddr != @pods4 return comment \"not from a pod\"
+\t\tip6 saddr != @pods6 return comment \"not from a pod\"
+\t\tip daddr @pods4 return comment \"pod to pod\"
+\t\tip6 daddr @pods6 return comment \"pod to pod\"
+\t\tip daddr @exempt4 return comment \"exempt\"
+\t\tip6 daddr @exempt6 return comment \"exempt\"
+\t\tip daddr 224.0.0.0/4 return comment \"multicast\"
+\t\tip6 daddr ff00::/8 return comment \"multicast\"
+\t\tcounter masquerade fully-random
+\t}
+}
+"
+        );
+    }
+
+    #[test]
+    fn without_a_foreign_mark_no_mark_is_looked_at() {
+        let text = policy(&["10.32.0.0/12"], &[], 0).to_string();
+        assert!(!text.contains("mark"), "{text}");
+    }
+
+    #[test]
+    fn a_family_without_pods_is_never_masqueraded() {
+        let ruleset = policy(&["10.32.0.0/12"], &["2001:db8::/32"], 0);
+        // The set is there and empty, so that the rule lets every packet of that family go.
+        assert_eq!(ruleset.set(PODS6).unwrap().contents, super::super::Contents::Fixed(vec![]));
+        assert!(ruleset.to_string().contains("ip6 saddr != @pods6 return"));
+    }
+
+    #[test]
+    fn the_order_of_the_configuration_does_not_matter() {
+        let one = policy(&["10.32.0.0/12", "10.64.0.0/12"], &["192.0.2.0/24", "198.51.100.0/24"], 1);
+        let other = policy(&["10.64.0.0/12", "10.32.0.0/12"], &["198.51.100.0/24", "192.0.2.0/24"], 1);
+        assert_eq!(one, other);
+    }
+}

@@ -141,3 +141,49 @@ fn check_name(kind: &'static str, name: &str, max: usize) -> Result<(), ModelErr
 fn duplicate(kind: &'static str, name: &str) -> ModelError {
     ModelError::Duplicate { kind, name: name.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{DataType, Element, SetSpec, Value};
+
+    fn chain(name: &str) -> Chain {
+        Chain { name: name.into(), base: None, rules: vec![] }
+    }
+
+    #[test]
+    fn names_are_checked_before_the_kernel_sees_them() {
+        let long = "n".repeat(256);
+        for (name, fits) in [("c", true), ("", false), ("a\0b", false), (&long, false), (&long[1..], true)] {
+            let mut ruleset = Ruleset::new("t");
+            ruleset.chains.push(chain(name));
+            assert_eq!(ruleset.check().is_ok(), fits, "{name:?}");
+            assert_eq!(Ruleset::new(name).check().is_ok(), fits, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn two_policies_with_the_same_name_do_not_become_one() {
+        let mut one = Ruleset::new("t");
+        one.chains.push(chain("c"));
+        let duplicate = ModelError::Duplicate { kind: "chain", name: "c".into() };
+        assert_eq!(one.clone().with(one.clone()).check(), Err(duplicate));
+        let mut other = Ruleset::new("t");
+        other.chains.push(chain("d"));
+        assert_eq!(one.with(other).check(), Ok(()));
+    }
+
+    #[test]
+    fn elements_and_comments_are_checked() {
+        let mut ruleset = Ruleset::new("t");
+        let port = Element::key([Value::Service(80).into()]);
+        ruleset.sets.push(SetSpec::set("s", [DataType::Ipv4]).with(vec![port]));
+        assert!(matches!(ruleset.check(), Err(ModelError::ElementKey { .. })));
+        let mut ruleset = Ruleset::new("t");
+        let rule = |comment: String| Chain { rules: vec![Rule::of([]).comment(comment)], ..chain("c") };
+        ruleset.chains = vec![rule("x".repeat(128))];
+        assert_eq!(ruleset.check(), Ok(()));
+        ruleset.chains = vec![rule("x".repeat(129))];
+        assert!(matches!(ruleset.check(), Err(ModelError::BadName { kind: "comment", .. })));
+    }
+}

@@ -293,3 +293,6 @@ fn next(address: IpAddr) -> Option<IpAddr> {
         IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|n| IpAddr::V6(n.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,3 +213,129 @@ fn split(types: &[DataType], bytes: &[u8]) -> Option<Vec<Value>> {
     }
     Some(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use minionet_core::nft::Verdict;
+
+    use super::*;
+
+    /// The octets of a list of elements, as `nft --debug=mnl` 1.0.6 shows them, but for the flag
+    /// of nested attributes, which is the highest bit of a type.
+    fn list(spec: &SetSpec, elements: &[Element]) -> Vec<u8> {
+        let mut attrs = Attrs::default();
+        attrs.nest(SET_ELEM_LIST_ELEMENTS, |list| elements.iter().for_each(|it| encode(list, spec, it)));
+        attrs.finish().unwrap()
+    }
+
+    /// An attribute out of its type, whether it is nested, and what is in it.
+    fn attribute(kind: u16, nested: bool, payload: &[&[u8]]) -> Vec<u8> {
+        let payload = payload.concat();
+        let kind = if nested { kind | 1 << 15 } else { kind };
+        let mut bytes = [(payload.len() as u16 + 4).to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn data(kind: u16, payload: &[u8]) -> Vec<u8> {
+        attribute(kind, true, &[&attribute(1, false, &[payload])])
+    }
+
+    fn read_back(spec: &SetSpec, bytes: Vec<u8>) -> Vec<Element> {
+        decode(spec, &[bytes]).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_range_is_a_start_and_an_end() {
+        let spec = SetSpec::set("pods4", [DataType::Ipv4]).interval();
+        let element = Element::key([Span::network("10.32.0.0/12".parse().unwrap())]);
+        let start = attribute(1, true, &[&data(1, &[10, 32, 0, 0])]);
+        let end = attribute(1, true, &[&attribute(3, false, &[&[0, 0, 0, 1]]), &data(1, &[10, 48, 0, 0])]);
+        let bytes = list(&spec, std::slice::from_ref(&element));
+        assert_eq!(bytes, attribute(3, true, &[&start, &end]));
+        assert_eq!(read_back(&spec, bytes), [element]);
+        // nft writes the gap before the first range too; it is no element.
+        let gap = attribute(1, true, &[&attribute(3, false, &[&[0, 0, 0, 1]]), &data(1, &[0; 4])]);
+        let theirs = attribute(3, true, &[&gap, &start, &end]);
+        assert_eq!(read_back(&spec, theirs).len(), 1);
+    }
+
+    #[test]
+    fn a_range_to_the_last_value_has_no_end() {
+        let spec = SetSpec::set("s", [DataType::Service]).interval();
+        let element = Element::key([Span::range(Value::Service(0xff00), Value::Service(0xffff))]);
+        let bytes = list(&spec, std::slice::from_ref(&element));
+        assert_eq!(bytes, attribute(3, true, &[&attribute(1, true, &[&data(1, &[0xff, 0])])]));
+        assert_eq!(read_back(&spec, bytes), [element]);
+    }
+
+    #[test]
+    fn a_concatenation_of_ranges_has_two_keys() {
+        let spec = SetSpec::map(
+            "hostports",
+            [DataType::Ipv4, DataType::Proto, DataType::Service],
+            [DataType::Ipv4, DataType::Service],
+        )
+        .interval();
+        let element = Element::map(
+            [Span::network("10.0.0.0/8".parse().unwrap()), Value::Proto(6).into(), Value::Service(80).into()],
+            [Ipv4Addr::new(10, 32, 1, 5).into(), Value::Service(8080)],
+        );
+        let wanted = attribute(
+            1,
+            true,
+            &[
+                &data(1, &[10, 0, 0, 0, 6, 0, 0, 0, 0, 80, 0, 0]),
+                &data(10, &[10, 255, 255, 255, 6, 0, 0, 0, 0, 80, 0, 0]),
+                &data(2, &[10, 32, 1, 5, 0x1f, 0x90, 0, 0]),
+            ],
+        );
+        let bytes = list(&spec, std::slice::from_ref(&element));
+        assert_eq!(bytes, attribute(3, true, &[&wanted]));
+        assert_eq!(read_back(&spec, bytes), [element]);
+    }
+
+    #[test]
+    fn a_verdict_names_its_chain() {
+        let spec = SetSpec::verdict_map("vm", [DataType::Ipv4]);
+        let jump = Verdict::Jump("foo".into());
+        let element = Element::verdict([Ipv4Addr::new(1, 2, 3, 5).into()], jump);
+        let code = attribute(1, false, &[&[0xff, 0xff, 0xff, 0xfd]]);
+        let verdict = attribute(2, true, &[&code, &attribute(2, false, &[b"foo\0"])]);
+        let key = data(1, &[1, 2, 3, 5]);
+        let bytes = list(&spec, std::slice::from_ref(&element));
+        assert_eq!(
+            bytes,
+            attribute(3, true, &[&attribute(1, true, &[&key, &attribute(2, true, &[&verdict])])])
+        );
+        assert_eq!(read_back(&spec, bytes), [element]);
+    }
+
+    #[test]
+    fn what_we_cannot_have_made_is_told_from_what_is_mangled() {
+        let spec = SetSpec::set("s", [DataType::Ipv4]);
+        let list = |element: &[u8]| attribute(3, true, &[&attribute(1, true, &[element])]);
+        let catch_all = attribute(3, false, &[&[0, 0, 0, 2]]);
+        assert_eq!(decode(&spec, &[list(&catch_all)]), Ok(None));
+        assert_eq!(decode(&spec, &[list(&data(1, &[1, 2]))]), Ok(None));
+        assert!(decode(&spec, &[list(&[9, 0, 1, 0])]).is_err());
+    }
+
+    #[test]
+    fn long_lists_are_split_and_complete() {
+        let spec = SetSpec::set("s", [DataType::Ipv4]);
+        let all: Vec<Element> = (0..10_000u32).map(|n| Element::key([Ipv4Addr::from(n).into()])).collect();
+        let mut batch = Batch::new("test");
+        change(&mut batch, NEWSETELEM, "t", &spec, &all);
+        assert_eq!(batch.too_long(), None);
+        let counts: Vec<usize> = (batch.steps().iter())
+            .map(|step| step.action.split(' ').nth(1).unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(counts.iter().sum::<usize>(), all.len());
+        // 16 octets each, a little below 64 KiB.
+        assert_eq!(counts.len(), 3, "{counts:?}");
+    }
+}

@@ -46,8 +46,8 @@ fn other_tables_are_not_touched() {
         let table = |family, name: &str| TableName { family, name: name.into() };
         let all = nft.tables().unwrap();
         assert_eq!(all, [table(2, TABLE), table(1, "other"), table(1, TABLE)]);
-        assert_eq!(nft.delete_table(TABLE).unwrap(), true);
-        assert_eq!(nft.delete_table(TABLE).unwrap(), false);
+        assert!(nft.delete_table(TABLE).unwrap());
+        assert!(!nft.delete_table(TABLE).unwrap());
         assert_eq!(nft.tables().unwrap(), [table(2, TABLE), table(1, "other")]);
         assert!(run("nft list table inet other").contains("chain c"));
     });

@@ -9,6 +9,8 @@ mod apply;
 mod drift;
 mod elements;
 mod errors;
+mod guard;
 mod support;
 mod text;
 mod traffic;
+mod underlay;

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use minionet_core::nft::{
-    BaseChain, Chain, ChainType, DataType, DnatTo, Element, Field, Header, Hook, Match, MetaKey, NatFlags,
-    PayloadBase, Policy, Rule, Ruleset, SetSpec, Source, Span, Statement, TABLE, Target, Value, Verdict,
-    drift,
+    BaseChain, Chain, ChainType, DataType, DnatTo, Element, Field, Guard, Header, Hook, Match, MetaKey,
+    NatFlags, PayloadBase, Policy, Rule, Ruleset, SetSpec, Source, Span, Statement, TABLE, Target, Value,
+    Verdict, drift, guard,
 };
 use minionet_netlink::nft::Nft;
 
@@ -35,6 +35,16 @@ fn address(text: &str) -> IpAddr {
 #[test]
 fn the_masquerade_policy() {
     written_alike(&usual_masquerade());
+}
+
+#[test]
+fn the_guard_policy() {
+    written_alike(&guard(&Guard {
+        port: 4789,
+        vni: 4097,
+        pod_links: "mn".into(),
+        members: vec![address("172.20.0.1"), address("fd20::1")],
+    }));
 }
 
 #[test]

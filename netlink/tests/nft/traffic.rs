@@ -1,92 +1,15 @@
 //! The masquerade policy with real packets: what the receiver sees as their source.
 
-use std::net::{SocketAddr, UdpSocket};
-
 use minionet_core::nft::{POSTROUTING, TABLE};
 use minionet_netlink::nft::Nft;
 
-use crate::support::{Namespace, feed, usual_masquerade};
-
-const POD: &str = "10.32.1.5";
-const POD6: &str = "fd00:32:0:1::5";
-
-/// A pod behind a node, and a host outside that has every address one could want to reach.
-struct Underlay {
-    pod: Namespace,
-    node: Namespace,
-    outside: Namespace,
-}
-
-impl Underlay {
-    fn new() -> Self {
-        let (pod, node, outside) = (Namespace::new(), Namespace::new(), Namespace::new());
-        node.run(&format!(
-            "set -e
-            sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-            ip link add pod type veth peer name eth0 netns {}
-            ip link add uplink type veth peer name eth0 netns {}
-            ip address add 10.32.1.1/24 dev pod
-            ip address add fd00:32:0:1::1/64 dev pod nodad
-            ip address add 172.20.0.1/24 dev uplink
-            ip address add fd20::1/64 dev uplink nodad
-            ip link set pod up
-            ip link set uplink up
-            ip route add default via 172.20.0.2
-            ip route add default via fd20::2",
-            pod.path(),
-            outside.path(),
-        ));
-        pod.run(&format!(
-            "set -e
-            ip address add {POD}/24 dev eth0
-            ip address add {POD6}/64 dev eth0 nodad
-            ip link set eth0 up
-            ip route add default via 10.32.1.1
-            ip route add default via fd00:32:0:1::1",
-        ));
-        // Another node's address, a pod of another node, an exempt host, anyone.
-        outside.run(
-            "set -e
-            ip address add 172.20.0.2/24 dev eth0
-            ip address add fd20::2/64 dev eth0 nodad
-            for a in 10.32.2.7 198.51.100.9 203.0.113.1; do ip address add $a/32 dev lo; done
-            for a in fd00:32:0:2::7 2001:db8:7::9 2001:db8::1; do
-              ip address add $a/128 dev lo nodad
-            done
-            ip link set eth0 up
-            ip route add 10.32.0.0/12 via 172.20.0.1
-            ip route add fd00:32::/48 via fd20::1",
-        );
-        Self { pod, node, outside }
-    }
-
-    fn protect(&self) {
-        self.node.within(|| Nft::open().unwrap().apply(&usual_masquerade()).unwrap());
-    }
-
-    /// Sends from the pod and returns the source that the receiver saw, after it has answered and
-    /// the pod has got the answer from where it had sent to.
-    fn source_seen(&self, from: &str, to: &str) -> SocketAddr {
-        exchange(&self.pod.udp(from), &self.outside.udp(to))
-    }
-}
-
-fn exchange(sender: &UdpSocket, receiver: &UdpSocket) -> SocketAddr {
-    let to = receiver.local_addr().unwrap();
-    sender.send_to(b"ping", to).unwrap();
-    let mut buffer = [0; 16];
-    let (len, source) = receiver.recv_from(&mut buffer).expect("nothing arrived");
-    assert_eq!(&buffer[..len], b"ping");
-    receiver.send_to(b"pong", source).unwrap();
-    let (len, answerer) = sender.recv_from(&mut buffer).expect("no answer came back");
-    assert_eq!((&buffer[..len], answerer), (&b"pong"[..], to));
-    source
-}
+use crate::support::{feed, usual_masquerade};
+use crate::underlay::{POD, POD6, Underlay, exchange};
 
 #[test]
 fn a_pod_hides_behind_its_node_only_outside_the_pod_network() {
     let underlay = Underlay::new();
-    underlay.protect();
+    underlay.apply(&usual_masquerade());
     let source = |from: &str, to: &str| underlay.source_seen(from, to).ip().to_string();
     let (pod, pod6) = (format!("{POD}:0"), format!("[{POD6}]:0"));
     assert_eq!(source(&pod, "203.0.113.1:53"), "172.20.0.1", "anyone outside");
@@ -104,7 +27,7 @@ fn a_pod_hides_behind_its_node_only_outside_the_pod_network() {
 fn without_the_table_the_same_packets_keep_their_source() {
     let underlay = Underlay::new();
     assert_eq!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
-    underlay.protect();
+    underlay.apply(&usual_masquerade());
     assert_ne!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
     assert!(underlay.node.within(|| Nft::open().unwrap().delete_table(TABLE)).unwrap());
     assert_eq!(underlay.source_seen("10.32.1.5:0", "203.0.113.1:53").ip().to_string(), POD);
@@ -113,7 +36,7 @@ fn without_the_table_the_same_packets_keep_their_source() {
 #[test]
 fn the_nodes_own_packets_are_not_touched() {
     let underlay = Underlay::new();
-    underlay.protect();
+    underlay.apply(&usual_masquerade());
     // The overlay's outer packets are such packets.
     let sender = underlay.node.udp("172.20.0.1:50000");
     let source = exchange(&sender, &underlay.outside.udp("172.20.0.2:4789"));
@@ -123,7 +46,7 @@ fn the_nodes_own_packets_are_not_touched() {
 #[test]
 fn what_kube_proxy_masquerades_is_left_to_it() {
     let underlay = Underlay::new();
-    underlay.protect();
+    underlay.apply(&usual_masquerade());
     let mark = "table ip marks { chain prerouting { type filter hook prerouting priority -150;
         udp dport 7000 meta mark set 0x4000
         }
@@ -146,7 +69,7 @@ fn what_kube_proxy_masquerades_is_left_to_it() {
 #[test]
 fn the_counter_tells_how_many_connections_were_hidden() {
     let underlay = Underlay::new();
-    underlay.protect();
+    underlay.apply(&usual_masquerade());
     for port in 1..=3 {
         underlay.source_seen("10.32.1.5:0", &format!("203.0.113.1:{port}"));
         underlay.source_seen("10.32.1.5:0", &format!("10.32.2.7:{port}"));

@@ -1,0 +1,151 @@
+//! The policy of who may speak: members on the underlay, and pods only in their own name.
+
+use std::net::IpAddr;
+
+use super::TABLE;
+use super::expr::PayloadBase;
+use super::field::{Field, Header};
+use super::rule::{Rule, Statement, Verdict};
+use super::ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
+use super::set::{Element, SetSpec};
+use super::value::{DataType, Value};
+
+/// The set of the members' IPv4 addresses on the underlay.
+pub const MEMBERS4: &str = "members4";
+/// The set of the members' IPv6 addresses on the underlay.
+pub const MEMBERS6: &str = "members6";
+/// The chain that guards the overlay against strangers.
+pub const UNDERLAY: &str = "underlay";
+/// The chain that guards against forged sources.
+pub const SOURCES: &str = "sources";
+
+/// Just before the chains that accept what comes to this host (`NF_IP_PRI_FILTER` is 0,
+/// linux/netfilter_ipv4.h). The order decides nothing: what is dropped anywhere is dropped.
+const BEFORE_FILTER: i32 = -10;
+/// `NF_IP_PRI_RAW`, linux/netfilter_ipv4.h: before connections are tracked, so that a forged packet
+/// costs no entry.
+const RAW: i32 = -300;
+/// The VXLAN network identifier: 3 octets, 4 into the VXLAN header, which follows the 8 octets of
+/// UDP (RFC 7348 section 5).
+const VNI: Header = Header::Raw { base: PayloadBase::Transport, offset: 8 + 4, len: 3 };
+
+/// What the policy depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// UDP port of the overlay.
+    pub port: u16,
+    /// VXLAN network identifier of the overlay.
+    pub vni: u32,
+    /// How the names of the pods' interfaces on the host begin.
+    pub pod_links: String,
+    /// The addresses of the members, from which alone the overlay's packets are taken.
+    pub members: Vec<IpAddr>,
+}
+
+/// The definitions of the two sets of members, for adding and deleting one.
+pub fn member_sets() -> [SetSpec; 2] {
+    [SetSpec::set(MEMBERS4, [DataType::Ipv4]), SetSpec::set(MEMBERS6, [DataType::Ipv6])]
+}
+
+/// The chains and the sets of the policy, as a ruleset of their own.
+pub fn guard(policy: &Guard) -> Ruleset {
+    let of = |v6: bool| {
+        let mut members: Vec<&IpAddr> = policy.members.iter().filter(|ip| ip.is_ipv6() == v6).collect();
+        members.sort();
+        members.dedup();
+        members.into_iter().map(|ip| Element::key([(*ip).into()])).collect()
+    };
+    let [members4, members6] = member_sets();
+    let mut ruleset = Ruleset::new(TABLE);
+    ruleset.sets = vec![members4.with(of(false)), members6.with(of(true))];
+    ruleset.chains = vec![
+        // At the input, where fragments have been put together again and the header can be read.
+        chain(
+            UNDERLAY,
+            Hook::Input,
+            BEFORE_FILTER,
+            vec![
+                stranger(policy, Field::IP_SADDR.none_of(MEMBERS4)),
+                stranger(policy, Field::IP6_SADDR.none_of(MEMBERS6)),
+            ],
+        ),
+        chain(
+            SOURCES,
+            Hook::Prerouting,
+            RAW,
+            vec![
+                // Strict reverse path for both families, whatever rp_filter says; there is no
+                // such setting for IPv6. A pod's link-local packets go as well: there is nobody
+                // on that link whom it does not know already.
+                Rule::of([
+                    Field::IIFNAME.starts_with(policy.pod_links.as_str()),
+                    Field::FIB_SADDR_IIF.is(Value::Integer(0u32.to_ne_bytes().into())),
+                    Statement::Counter,
+                    Verdict::Drop.into(),
+                ])
+                .comment("not the pod's own address"),
+            ],
+        ),
+    ];
+    ruleset
+}
+
+/// Drops what comes from elsewhere, but only of this overlay: another one on the same port, with
+/// another network identifier, is none of our business.
+fn stranger(policy: &Guard, condition: Statement) -> Rule {
+    let vni = policy.vni.to_be_bytes()[1..].to_vec();
+    Rule::of([
+        Field::UDP_DPORT.is(Value::Service(policy.port)),
+        condition,
+        Field::Header(VNI).is(Value::Integer(vni)),
+        Statement::Counter,
+        Verdict::Drop.into(),
+    ])
+    .comment("not a member")
+}
+
+fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    let base = BaseChain { kind: ChainType::Filter, hook, priority, policy: Policy::Accept };
+    Chain { name: name.to_owned(), base: Some(base), rules }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_like_nft() {
+        let text = guard(&Guard {
+            port: 4789,
+            vni: 4097,
+            pod_links: "mn".into(),
+            members: ["172.20.0.2", "fd20::1", "172.20.0.1", "172.20.0.2"]
+                .map(|ip| ip.parse().unwrap())
+                .into(),
+        })
+        .to_string();
+        assert_eq!(
+            text,
+            "table inet minionet {
+\tset members4 {
+\t\ttype ipv4_addr;
+\t\telements = { 172.20.0.1, 172.20.0.2 }
+\t}
+\tset members6 {
+\t\ttype ipv6_addr;
+\t\telements = { fd20::1 }
+\t}
+\tchain underlay {
+\t\ttype filter hook input priority -10; policy accept;
+\t\tudp dport 4789 ip saddr != @members4 @th,96,24 0x001001 counter drop comment \"not a member\"
+\t\tudp dport 4789 ip6 saddr != @members6 @th,96,24 0x001001 counter drop comment \"not a member\"
+\t}
+\tchain sources {
+\t\ttype filter hook prerouting priority -300; policy accept;
+\t\tiifname \"mn*\" fib saddr . iif oif missing counter drop comment \"not the pod's own address\"
+\t}
+}
+"
+        );
+    }
+}

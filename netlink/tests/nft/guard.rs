@@ -1,0 +1,95 @@
+//! The guard with real packets: strangers and forged sources.
+
+use std::net::UdpSocket;
+
+use minionet_core::nft::{Element, Guard, Ruleset, TABLE, guard, member_sets};
+use minionet_netlink::nft::Nft;
+
+use crate::support::usual_masquerade;
+use crate::underlay::{POD, POD6, Underlay, exchange};
+
+const VNI: u32 = 4097;
+
+fn policy(members: &[&str]) -> Ruleset {
+    let members = members.iter().map(|ip| ip.parse().unwrap()).collect();
+    usual_masquerade().with(guard(&Guard { port: 4789, vni: VNI, pod_links: "po".into(), members }))
+}
+
+/// Sends a VXLAN header with each network identifier, and returns the first that arrives.
+fn first_that_arrives(sender: &UdpSocket, receiver: &UdpSocket, vnis: &[u32]) -> u32 {
+    for vni in vnis {
+        // RFC 7348 section 5: flags with the I bit, reserved, identifier, reserved.
+        let packet = [vec![8, 0, 0, 0], (vni << 8).to_be_bytes().to_vec()].concat();
+        sender.send_to(&packet, receiver.local_addr().unwrap()).unwrap();
+    }
+    let mut buffer = [0; 16];
+    let len = receiver.recv(&mut buffer).expect("nothing arrived");
+    assert_eq!(len, 8);
+    let first = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]) >> 8;
+    // The others are not to be taken for those of a later call.
+    receiver.set_nonblocking(true).unwrap();
+    while receiver.recv(&mut buffer).is_ok() {}
+    receiver.set_nonblocking(false).unwrap();
+    first
+}
+
+#[test]
+fn strangers_are_not_heard_on_our_overlay_and_are_on_others() {
+    let underlay = Underlay::new();
+    underlay.apply(&policy(&["172.20.0.9", "fd20::9"]));
+    for (node, stranger) in [("172.20.0.1", "172.20.0.2:0"), ("[fd20::1]", "[fd20::2]:0")] {
+        let receiver = underlay.node.udp(&format!("{node}:4789"));
+        let sender = underlay.outside.udp(stranger);
+        // Another identifier shows that the first packet was not merely late.
+        assert_eq!(first_that_arrives(&sender, &receiver, &[VNI, VNI + 1]), VNI + 1);
+        let [v4, v6] = member_sets();
+        let ip = sender.local_addr().unwrap().ip();
+        let (set, member) = (if ip.is_ipv4() { v4 } else { v6 }, Element::key([ip.into()]));
+        let mut nft = underlay.node.within(|| Nft::open().unwrap());
+        nft.add_elements(TABLE, &set, std::slice::from_ref(&member)).unwrap();
+        assert_eq!(first_that_arrives(&sender, &receiver, &[VNI, VNI + 1]), VNI);
+        nft.delete_elements(TABLE, &set, &[member]).unwrap();
+        assert_eq!(first_that_arrives(&sender, &receiver, &[VNI, VNI + 1]), VNI + 1);
+    }
+}
+
+#[test]
+fn a_pod_speaks_only_in_its_own_name() {
+    let underlay = Underlay::new();
+    underlay.pod.run(
+        "ip address add 10.32.2.99/32 dev eth0
+        ip address add fd00:32:0:2::99/128 dev eth0 nodad",
+    );
+    let arrives = |forged: &str, node: &str| {
+        let receiver = underlay.node.udp(&format!("{node}:7000"));
+        let to = receiver.local_addr().unwrap();
+        underlay.pod.udp(&format!("{forged}:0")).send_to(b"forged", to).unwrap();
+        receiver.recv(&mut [0; 8]).unwrap()
+    };
+    assert_eq!(arrives("10.32.2.99", "172.20.0.1"), 6, "nothing else stops it");
+    assert_eq!(arrives("[fd00:32:0:2::99]", "[fd20::1]"), 6, "nothing else stops it");
+    underlay.apply(&policy(&[]));
+    for (own, forged, node) in
+        [(POD, "10.32.2.99", "172.20.0.1"), (&format!("[{POD6}]"), "[fd00:32:0:2::99]", "[fd20::1]")]
+    {
+        let receiver = underlay.node.udp(&format!("{node}:7000"));
+        let forger = underlay.pod.udp(&format!("{forged}:0"));
+        forger.send_to(b"forged", receiver.local_addr().unwrap()).unwrap();
+        // What comes first is what was sent second.
+        exchange(&underlay.pod.udp(&format!("{own}:0")), &receiver);
+    }
+    let mut nft = underlay.node.within(|| Nft::open().unwrap());
+    let found = nft.dump(TABLE).unwrap().unwrap();
+    let rule = &found.chain("sources").unwrap().rules[0];
+    assert!(rule.counter.unwrap().0 >= 2, "{rule:?}");
+}
+
+#[test]
+fn both_policies_together_are_one_table_without_drift() {
+    let underlay = Underlay::new();
+    let ruleset = policy(&["172.20.0.2", "fd20::2"]);
+    underlay.apply(&ruleset);
+    let mut nft = underlay.node.within(|| Nft::open().unwrap());
+    assert_eq!(nft.drift(&ruleset).unwrap(), vec![]);
+    assert_eq!(underlay.source_seen(&format!("{POD}:0"), "203.0.113.1:53").ip().to_string(), "172.20.0.1");
+}
