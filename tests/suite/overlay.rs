@@ -85,18 +85,15 @@ struct Server {
 
 impl Server {
     fn start(host: &Namespace, address: IpAddr) -> Result<Self> {
-        let (udp, tcp) =
-            (UdpEcho::start(host, (address, 0).into())?, TcpEcho::start(host, (address, 0).into())?);
-        Ok(Self { address, udp, tcp })
+        let any_port = (address, 0).into();
+        Ok(Self { address, udp: UdpEcho::start(host, any_port)?, tcp: TcpEcho::start(host, any_port)? })
     }
 
-    /// Exchanges so many bytes with a client over ICMP, UDP and TCP.
-    fn exchange(&self, client: &Namespace, bytes: usize) -> Result<()> {
-        // The largest IPv4 packet, less 28 bytes of headers.
-        let datagram = bytes.min(65_507);
+    /// Exchanges so many bytes with a client over ICMP and UDP, and so many over TCP.
+    fn exchange(&self, client: &Namespace, datagram: usize, stream: usize) -> Result<()> {
         Ping::to(self.address).payload(datagram).send(client, PATIENT)?;
         udp_round_trip(client, self.udp.address(), datagram, PATIENT)?;
-        tcp_round_trip(client, self.tcp.address(), bytes, PATIENT)?;
+        tcp_round_trip(client, self.tcp.address(), stream, PATIENT)?;
         Ok(())
     }
 }

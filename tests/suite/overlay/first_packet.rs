@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
+use netns_testbed::traffic::Ping;
 use netns_testbed::{Capture, Cluster, Frame, Transport};
 
 use super::{DEVICE, PATIENT, host_end};
@@ -16,8 +17,7 @@ pub fn trials() -> Vec<Trial> {
 /// ARP, or the IPv6 messages that ask for a neighbour and answer: RFC 826, RFC 4861 section 4.3.
 fn asks_for_a_neighbour(frame: &Frame) -> bool {
     let icmp = frame.packet.as_ref().map(|packet| (packet.source.is_ipv6(), packet.transport));
-    frame.ethertype == 0x0806
-        || matches!(icmp, Some((true, Transport::Icmp { kind: 135 | 136, .. })))
+    frame.ethertype == 0x0806 || matches!(icmp, Some((true, Transport::Icmp { kind: 135 | 136, .. })))
 }
 
 fn the_first_packet_passes_without_asking_for_neighbours() -> Result<()> {
@@ -41,12 +41,14 @@ fn the_first_packet_passes_without_asking_for_neighbours() -> Result<()> {
             let own = pod.addresses().into_iter().find(|own| own.is_ipv4() == target.is_ipv4());
             let own = own.context("an address of the target's family")?;
             // The other way it is the first packet as well, for the far side.
-            netns_testbed::traffic::Ping::to(own).send(cluster.node(1), PATIENT)?;
+            Ping::to(own).send(cluster.node(1), PATIENT)?;
             for capture in captures.iter().chain(&lasting) {
                 let asked = capture.frames().into_iter().find(asks_for_a_neighbour);
                 ensure!(asked.is_none(), "on the way to {target}: {asked:?}");
             }
-            ensure!(captures.iter().all(|capture| capture.frames().iter().any(|frame| frame.involves(target))));
+            ensure!(
+                captures.iter().all(|capture| capture.frames().iter().any(|frame| frame.involves(target)))
+            );
         }
         Ok(())
     })

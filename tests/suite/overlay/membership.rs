@@ -27,7 +27,9 @@ fn a_node_is_reached_from_every_pod_within_its_ttl_and_a_second() -> Result<()> 
         let index = cluster.add_node()?;
         let newcomer = cluster.node(index);
         // It runs and knows the others, but nobody knows it.
-        eventually("the newcomer to ask DNS", PATIENT, || newcomer.log().map_err(|e| e.to_string()).and_then(known))?;
+        eventually("the newcomer to ask DNS", PATIENT, || {
+            newcomer.log().map_err(|e| e.to_string()).and_then(known)
+        })?;
         ensure!(newcomer.ready().is_err(), "it is ready although DNS does not name it");
         let gateway = ip("10.32.4.1");
         ensure!(pods.iter().all(|pod| pod.ping(gateway, SILENCE).is_err()), "it answers before it joined");

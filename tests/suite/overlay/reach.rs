@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::{Capture, Cluster, Frame, Namespace, Pod};
+use netns_testbed::traffic::Ping;
+use netns_testbed::{Capture, Cluster, Frame, Namespace, Pod, eventually};
 
-use super::{PATIENT, Server, ip};
+use super::{PATIENT, SILENCE, Server, host_end, ip};
 
-/// More than one packet of each protocol.
-const BYTES: usize = 4_000;
+/// Bytes of a datagram, which fits every MTU.
+const DATAGRAM: usize = 1_000;
+/// Bytes of a stream.
+const STREAM: usize = 100_000;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -39,7 +42,7 @@ impl Place<'_> {
     fn try_from(&self, pod: &Pod) -> Result<()> {
         let server = Server::start(self.host, self.address)?;
         let capture = Capture::start(self.host, self.interface)?;
-        server.exchange(pod, BYTES)?;
+        server.exchange(pod, DATAGRAM, STREAM)?;
         let to_server = |frame: &&Frame| frame.packet.as_ref().is_some_and(|p| p.destination == self.address);
         // TCP is the last of what is exchanged.
         capture.wait_for("a segment", PATIENT, |frame| {
@@ -58,11 +61,10 @@ fn tour(cluster: &Cluster, v4: bool) -> Result<()> {
     let pods = [a.add_pod("one")?, a.add_pod("two")?, b.add_pod("far")?];
     let of = |addresses: Vec<IpAddr>| addresses.into_iter().find(|address| address.is_ipv4() == v4).unwrap();
     let [own, near, far] = [0, 1, 2].map(|pod: usize| of(pods[pod].addresses()));
-    let [node_a, node_b, outside] =
-        [a.addresses(), b.addresses(), cluster.external().addresses()].map(of);
+    let [node_a, node_b, outside] = [a.addresses(), b.addresses(), cluster.external().addresses()].map(of);
     let [gateway_a, gateway_b] =
         if v4 { ["10.32.1.1", "10.32.2.1"] } else { ["fd00:32:0:1::1", "fd00:32:0:2::1"] }.map(ip);
-    let (veth, pod, node) = (super::host_end(&pods[0])?, "eth0", "eth0");
+    let (veth, pod, node) = (host_end(&pods[0])?, "eth0", "eth0");
     let places = [
         Place { what: "itself", host: &pods[0], address: own, interface: "lo", seen: own },
         Place { what: "its node's overlay address", host: a, address: gateway_a, interface: veth, seen: own },
@@ -86,9 +88,15 @@ fn tour(cluster: &Cluster, v4: bool) -> Result<()> {
         },
     ];
     places.iter().try_for_each(|place| place.talk_from(&pods[0]))?;
+    // Beyond the MTU: over IPv6 the far side has to learn the pods' smaller one before it is heard.
+    for target in [far, gateway_b, node_b, outside] {
+        eventually("an answer in fragments", PATIENT, || {
+            Ping::to(target).payload(4_000).send(&pods[0], SILENCE)
+        })?;
+    }
     // And back: a node reaches the pods of its own and of others.
     for target in [own, far] {
-        netns_testbed::traffic::Ping::to(target).send(a, PATIENT)?;
+        Ping::to(target).send(a, PATIENT)?;
     }
     Ok(())
 }

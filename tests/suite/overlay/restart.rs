@@ -66,7 +66,11 @@ fn restart_under_traffic(signal: Signal) -> Result<()> {
             for node in cluster.nodes() {
                 talk.go_on()?;
                 let status = node.kill_daemon(signal)?;
-                ensure!(status.success() == (signal == Signal::SIGTERM), "{} ended with {status}", node.name());
+                ensure!(
+                    status.success() == (signal == Signal::SIGTERM),
+                    "{} ended with {status}",
+                    node.name()
+                );
                 talk.go_on()?;
                 node.start_daemon()?;
                 // Until it has asked DNS and acted on the answer several times.

