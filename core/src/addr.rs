@@ -183,6 +183,12 @@ impl TryFrom<String> for Cidr {
     }
 }
 
+impl From<Cidr> for IpNetwork {
+    fn from(cidr: Cidr) -> IpNetwork {
+        cidr.0
+    }
+}
+
 impl From<Cidr> for String {
     fn from(cidr: Cidr) -> String {
         cidr.to_string()

@@ -1,323 +1,265 @@
-//! Which of this host's addresses is the node's own: the local one that appears in the answer.
+//! Which address is this node's own: the local address that DNS lists.
 //!
-//! Other overlays guess the interface and are wrong on hosts with several. Here an address that
-//! other nodes would not look for is never taken, and an address that was right is kept as long
-//! as it is local, so that an answer that lacks it, or no answer at all, changes nothing.
+//! Nothing else can tell the right one of several interfaces, and it is what the other nodes
+//! use. The choice is stable: an address that was chosen stays chosen while it is local and
+//! listed, and while it is local and DNS lists no other local address.
+//!
+//! Architecture invariant: the outcome depends on the set of addresses, not on their order.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::addr::{Cidr, Family};
+use crate::addr::{Cidr, CidrError, Family};
 
-/// An address of this host.
+/// An address of an interface, as the kernel tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalAddress {
     /// The address.
     pub address: IpAddr,
     /// Length of its subnet's prefix in bits.
     pub prefix_len: u8,
-    /// The interface that carries it.
+    /// The interface's name.
     pub interface: String,
-    /// Whether it may be used: of global scope, neither being probed nor deprecated.
-    pub usable: bool,
+    /// Not proved unique yet, or proved not to be (`IFA_F_TENTATIVE` and `IFA_F_DADFAILED` in
+    /// `include/uapi/linux/if_addr.h`): cannot be used.
+    pub tentative: bool,
+    /// Not to be used for anything new (`IFA_F_DEPRECATED`): used if there is no other.
+    pub deprecated: bool,
+    /// Not the first of its subnet, or a temporary one (`IFA_F_SECONDARY`, the same bit as
+    /// `IFA_F_TEMPORARY`): used if there is no other.
+    pub secondary: bool,
 }
 
-/// All that the choice depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// The addresses of this host, without those of loopback and of our own device.
-    pub local: &'a [LocalAddress],
-    /// Every address that DNS lists.
-    pub answered: &'a BTreeSet<IpAddr>,
-    /// The address that was configured, if one was.
+/// What the operator decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The own address.
     pub node_ip: Option<IpAddr>,
-    /// The interface that was configured, if one was.
-    pub interface: Option<&'a str>,
-    /// The node networks that were configured; empty if none were.
-    pub node_networks: &'a [Cidr],
-    /// The address that was chosen last, by this run or an earlier one.
-    pub last: Option<IpAddr>,
+    /// The interface that has the own address.
+    pub interface: Option<String>,
 }
 
-/// The node's own address, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything that the choice depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// All addresses of this node.
+    pub local: &'a [LocalAddress],
+    /// All addresses that DNS lists.
+    pub answered: &'a BTreeSet<IpAddr>,
+    /// The node networks, if configured; empty otherwise. They decide between several.
+    pub node_networks: &'a [Cidr],
+    /// What the operator decided.
+    pub overrides: &'a Overrides,
+    /// The address that was chosen last, before a restart or now.
+    pub current: Option<IpAddr>,
+}
+
+/// This node's own address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// The address.
     pub address: IpAddr,
     /// Length of its subnet's prefix in bits.
     pub prefix_len: u8,
-    /// The interface that carries it.
+    /// The interface that has it.
     pub interface: String,
+    /// Why it was chosen.
+    pub basis: Basis,
+    /// Whether DNS lists it; if not, other nodes do not know this one.
+    pub listed: bool,
+    /// Other local addresses that DNS lists: one node, several records.
+    pub also_listed: Vec<IpAddr>,
 }
 
-/// Why no address can be chosen.
+/// Why an address was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The operator said so by `node_ip`.
+    NodeIp,
+    /// DNS lists it.
+    Listed,
+    /// It was chosen before and is still local; DNS lists no local address at the moment.
+    LastKnown,
+    /// It is the best of the interface that the operator named.
+    Interface,
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Basis::NodeIp => "set by node_ip",
+            Basis::Listed => "the local address that DNS lists",
+            Basis::LastKnown => "the last known one; DNS lists no local address",
+            Basis::Interface => "on the interface that was set; DNS lists no local address",
+        })
+    }
+}
+
+/// Why no address could be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Unknown {
-    /// The configured address is not one of this host's.
-    #[error("node_ip {address} is no address of this host{}; its addresses are {}", on(.interface.as_deref()), list(.local))]
+pub enum IdentityError {
+    /// No interface has an address that other nodes could reach.
+    #[error("no interface{} has a usable address; give it one, then minionetd goes on by itself", on(.interface))]
+    NothingLocal {
+        /// The interface that was asked for, if any.
+        interface: Option<String>,
+    },
+    /// `node_ip` names an address that is not there.
+    #[error("node_ip {node_ip} is not an address of this node{}: it has {local}", on(.interface))]
     NotLocal {
         /// What was configured.
-        address: IpAddr,
-        /// The interface it was to be on.
+        node_ip: IpAddr,
+        /// The interface that was asked for, if any.
         interface: Option<String>,
-        /// The addresses there are.
-        local: Vec<IpAddr>,
+        /// The addresses that there are.
+        local: String,
     },
-    /// DNS has not answered, and there is no earlier choice that is still local.
+    /// DNS has not answered yet, and there is no last known address.
     #[error(
-        "this node's own address is not known yet: DNS has not answered, and no earlier run left one that is still local"
+        "DNS has not answered yet, and this node has no address from before; set node_ip to go on without"
     )]
     NoAnswer,
-    /// None of the addresses is in the answer.
+    /// DNS lists other addresses only.
     #[error(
-        "none of this host's addresses{} is among the {answered} that DNS lists: add one of {} to DNS, or set node_ip",
-        on(.interface.as_deref()), list(.local)
+        "none of this node's addresses ({local}) is among the {listed} that DNS lists: add its record, or set \
+         node_ip"
     )]
     NotListed {
-        /// How many addresses DNS lists.
-        answered: usize,
-        /// The interface that was asked for.
-        interface: Option<String>,
-        /// The addresses there are.
-        local: Vec<IpAddr>,
+        /// The addresses of this node.
+        local: String,
+        /// How many DNS lists.
+        listed: usize,
     },
-    /// Those that are listed lie outside of the node networks.
-    #[error("{} is listed by DNS, but lies outside of node_networks ({}): append its network on every node", list(.addresses), list_networks(.networks))]
-    OutsidePlan {
-        /// The local addresses that are listed.
-        addresses: Vec<IpAddr>,
-        /// What was configured.
-        networks: Vec<Cidr>,
+    /// The own address has no subnet to take the node network from.
+    #[error(
+        "{address} has the prefix length {prefix_len}, so its subnet holds no other node: set node_networks to \
+         the networks in which the nodes live"
+    )]
+    NoSubnet {
+        /// The own address.
+        address: IpAddr,
+        /// Its prefix length in bits.
+        prefix_len: u8,
+    },
+    /// The kernel told a prefix length that no address has.
+    #[error("the subnet of {address} cannot be told: {source}; set node_networks")]
+    Prefix {
+        /// The own address.
+        address: IpAddr,
+        /// Why.
+        source: CidrError,
     },
 }
 
-/// The address carries no subnet from which the node networks could follow.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "{address} on {interface} has no subnet (prefix length {prefix_len}), so the network of the nodes is not known: set node_networks to the subnets in which the nodes live"
-)]
-pub struct NoSubnet {
-    /// The address.
-    pub address: IpAddr,
-    /// Its interface.
-    pub interface: String,
-    /// Its prefix length.
-    pub prefix_len: u8,
+/// Chooses this node's own address.
+///
+/// In this order: `node_ip`; the current one, if DNS lists it; the best that DNS lists; the
+/// current one, if it is still local; with `interface`, the best of that interface. The best of
+/// several is one inside of the node networks, neither deprecated nor secondary, of the first
+/// node network, IPv4 before IPv6, the lowest.
+///
+/// # Errors
+/// [`IdentityError`] says what is missing and what to do.
+pub fn choose(evidence: &Evidence<'_>) -> Result<Identity, IdentityError> {
+    let Overrides { node_ip, interface } = evidence.overrides;
+    let on_interface = |l: &&LocalAddress| interface.as_ref().is_none_or(|i| *i == l.interface);
+    let usable: Vec<_> = evidence.local.iter().filter(|l| is_usable(l)).filter(on_interface).collect();
+    let listed = || usable.iter().copied().filter(|l| evidence.answered.contains(&l.address));
+    let identity = |local: &LocalAddress, basis| Identity {
+        address: local.address,
+        prefix_len: local.prefix_len,
+        interface: local.interface.clone(),
+        basis,
+        listed: evidence.answered.contains(&local.address),
+        also_listed: also_listed(evidence, local.address),
+    };
+    let best = |candidates: &mut dyn Iterator<Item = &LocalAddress>| {
+        candidates.min_by_key(|l| rank(l, evidence.node_networks)).cloned()
+    };
+    let find = |address| best(&mut usable.iter().copied().filter(|l| Some(l.address) == address));
+
+    if let Some(node_ip) = *node_ip {
+        let found = find(Some(node_ip)).map(|l| identity(&l, Basis::NodeIp));
+        let (interface, local) = (interface.clone(), names(&usable));
+        return found.ok_or(IdentityError::NotLocal { node_ip, interface, local });
+    }
+    if usable.is_empty() {
+        return Err(IdentityError::NothingLocal { interface: interface.clone() });
+    }
+    let current = find(evidence.current);
+    if let Some(current) = current.as_ref().filter(|l| evidence.answered.contains(&l.address)) {
+        return Ok(identity(current, Basis::Listed));
+    }
+    if let Some(listed) = best(&mut listed()) {
+        return Ok(identity(&listed, Basis::Listed));
+    }
+    if let Some(current) = current {
+        return Ok(identity(&current, Basis::LastKnown));
+    }
+    if let Some(best) = interface.as_ref().and_then(|_| best(&mut usable.iter().copied())) {
+        return Ok(identity(&best, Basis::Interface));
+    }
+    match evidence.answered.len() {
+        0 => Err(IdentityError::NoAnswer),
+        listed => Err(IdentityError::NotListed { local: names(&usable), listed }),
+    }
 }
 
 impl Identity {
-    /// The subnet of the address: the node networks where none are configured.
+    /// Whether both are the same address of the same interface, whatever speaks for it.
+    pub fn is_same_place(&self, other: &Identity) -> bool {
+        let place = |i: &Identity| (i.address, i.prefix_len, i.interface.clone());
+        place(self) == place(other)
+    }
+
+    /// The node network where none is configured: the subnet of the own address.
     ///
     /// # Errors
-    /// [`NoSubnet`] for a prefix that holds no other node (`/32`, `/31`; `/128`, `/127`).
-    pub fn default_network(&self) -> Result<Cidr, NoSubnet> {
-        let none = || NoSubnet {
-            address: self.address,
-            interface: self.interface.clone(),
-            prefix_len: self.prefix_len,
-        };
-        if self.prefix_len + 1 >= Family::of(self.address).bits() {
-            return Err(none());
+    /// [`IdentityError::NoSubnet`] for an address without other addresses in its subnet, as
+    /// some clouds give: a /32, or a /128.
+    pub fn default_node_network(&self) -> Result<Cidr, IdentityError> {
+        let (address, prefix_len) = (self.address, self.prefix_len);
+        if prefix_len == Family::of(address).bits() {
+            return Err(IdentityError::NoSubnet { address, prefix_len });
         }
-        Cidr::containing(self.address, self.prefix_len).map_err(|_| none())
+        Cidr::containing(address, prefix_len).map_err(|source| IdentityError::Prefix { address, source })
     }
 }
 
-/// Chooses the node's own address.
-///
-/// In this order: the one configured; the one chosen last, if it is still there, unless DNS by
-/// now lists only another one of this host; of those that DNS lists, IPv4 first, the first by
-/// the order of the node networks and then the lowest.
-///
-/// # Errors
-/// [`Unknown`] with what was looked for and what to do.
-pub fn choose(input: &Input<'_>) -> Result<Identity, Unknown> {
-    let on_interface = |l: &&LocalAddress| input.interface.is_none_or(|name| l.interface == name);
-    let local: Vec<&LocalAddress> = input.local.iter().filter(|l| l.usable).filter(on_interface).collect();
-    let identity = |l: &LocalAddress| Identity {
-        address: l.address,
-        prefix_len: l.prefix_len,
-        interface: l.interface.clone(),
-    };
-    let interface = || input.interface.map(str::to_owned);
-    let addresses = || local.iter().map(|l| l.address).collect::<Vec<_>>();
-
-    if let Some(address) = input.node_ip {
-        let found = local.iter().find(|l| l.address == address);
-        return found.map(|l| identity(l)).ok_or_else(|| Unknown::NotLocal {
-            address,
-            interface: interface(),
-            local: addresses(),
-        });
-    }
-    let position = |addr: IpAddr| match input.node_networks {
-        [] => Some(0),
-        networks => networks.iter().position(|n| n.contains(addr)),
-    };
-    let listed: Vec<&&LocalAddress> = local.iter().filter(|l| input.answered.contains(&l.address)).collect();
-    let candidate = listed
-        .iter()
-        .filter_map(|l| Some((position(l.address)?, Family::of(l.address), l.address, l)))
-        .min_by_key(|(position, family, address, _)| (*position, *family, *address));
-    let last = local.iter().find(|l| Some(l.address) == input.last && position(l.address).is_some());
-    match (last, candidate) {
-        (Some(last), None) => Ok(identity(last)),
-        (Some(last), Some(_)) if input.answered.contains(&last.address) => Ok(identity(last)),
-        (_, Some((.., chosen))) => Ok(identity(chosen)),
-        (None, None) if input.answered.is_empty() => Err(Unknown::NoAnswer),
-        (None, None) if !listed.is_empty() => Err(Unknown::OutsidePlan {
-            addresses: listed.iter().map(|l| l.address).collect(),
-            networks: input.node_networks.to_vec(),
-        }),
-        (None, None) => Err(Unknown::NotListed {
-            answered: input.answered.len(),
-            interface: interface(),
-            local: addresses(),
-        }),
-    }
+/// Whether other nodes could reach a node at this address.
+fn is_usable(local: &LocalAddress) -> bool {
+    let addr = local.address;
+    let scoped = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());
+    !(local.tentative || scoped || addr.is_loopback() || addr.is_unspecified() || addr.is_multicast())
 }
 
-fn on(interface: Option<&str>) -> String {
-    interface.map_or(String::new(), |name| format!(" on {name}"))
+/// The lower, the better.
+fn rank<'a>(local: &'a LocalAddress, networks: &[Cidr]) -> impl Ord + use<'a> {
+    let network = networks.iter().position(|n| n.contains(local.address));
+    let outside = !networks.is_empty() && network.is_none();
+    let family = Family::of(local.address);
+    (outside, local.deprecated, local.secondary, network, family, local.address, &local.interface)
 }
 
-fn list(addresses: &[IpAddr]) -> String {
-    match addresses {
-        [] => "none".to_owned(),
-        some => some.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
-    }
+fn also_listed(evidence: &Evidence<'_>, chosen: IpAddr) -> Vec<IpAddr> {
+    let local: BTreeSet<IpAddr> = evidence.local.iter().map(|l| l.address).collect();
+    local.intersection(evidence.answered).copied().filter(|a| *a != chosen).collect()
 }
 
-fn list_networks(networks: &[Cidr]) -> String {
-    networks.iter().map(Cidr::to_string).collect::<Vec<_>>().join(", ")
+fn names(local: &[&LocalAddress]) -> String {
+    let mut names: Vec<_> = local.iter().map(|l| format!("{} on {}", l.address, l.interface)).collect();
+    names.sort();
+    if names.is_empty() { "no usable one".to_owned() } else { names.join(", ") }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn local(text: &str, interface: &str) -> LocalAddress {
-        let (address, len) = text.split_once('/').unwrap();
-        LocalAddress {
-            address: ip(address),
-            prefix_len: len.parse().unwrap(),
-            interface: interface.into(),
-            usable: true,
-        }
-    }
-
-    fn host() -> Vec<LocalAddress> {
-        vec![
-            local("10.0.2.15/24", "nat0"),
-            local("172.20.0.7/24", "eth0"),
-            local("fd00:1::7/64", "eth0"),
-            local("172.20.0.5/24", "eth1"),
-        ]
-    }
-
-    struct Case {
-        local: Vec<LocalAddress>,
-        answered: BTreeSet<IpAddr>,
-        node_ip: Option<IpAddr>,
-        interface: Option<&'static str>,
-        networks: Vec<Cidr>,
-        last: Option<IpAddr>,
-    }
-
-    impl Case {
-        fn answered(addresses: &[&str]) -> Self {
-            let answered = addresses.iter().map(|a| ip(a)).collect();
-            Case { local: host(), answered, node_ip: None, interface: None, networks: vec![], last: None }
-        }
-
-        fn choose(&self) -> Result<Identity, Unknown> {
-            choose(&Input {
-                local: &self.local,
-                answered: &self.answered,
-                node_ip: self.node_ip,
-                interface: self.interface,
-                node_networks: &self.networks,
-                last: self.last,
-            })
-        }
-
-        fn chosen(&self) -> String {
-            self.choose().map_or_else(|e| format!("{e}"), |i| format!("{} {}", i.address, i.interface))
-        }
-    }
-
-    #[test]
-    fn the_address_that_dns_lists_is_the_nodes_own() {
-        assert_eq!(Case::answered(&["172.20.0.7", "172.20.0.9"]).chosen(), "172.20.0.7 eth0");
-        assert_eq!(Case::answered(&["fd00:1::7", "fd00:1::9"]).chosen(), "fd00:1::7 eth0");
-    }
-
-    #[test]
-    fn of_several_the_choice_does_not_depend_on_any_order() {
-        let mut case = Case::answered(&["fd00:1::7", "172.20.0.7", "172.20.0.5"]);
-        assert_eq!(case.chosen(), "172.20.0.5 eth1");
-        case.local.reverse();
-        assert_eq!(case.chosen(), "172.20.0.5 eth1");
-        case.networks = vec!["fd00:1::/112".parse().unwrap()];
-        assert_eq!(case.chosen(), "fd00:1::7 eth0", "the node networks are of IPv6");
-    }
-
-    #[test]
-    fn what_was_chosen_is_kept_while_it_is_local() {
-        let mut case = Case::answered(&["172.20.0.7", "172.20.0.5"]);
-        case.last = Some(ip("172.20.0.7"));
-        assert_eq!(case.chosen(), "172.20.0.7 eth0", "still listed");
-        case.answered = BTreeSet::from([ip("172.20.0.99")]);
-        assert_eq!(case.chosen(), "172.20.0.7 eth0", "not listed any more, but no other is");
-        case.answered = BTreeSet::from([ip("172.20.0.5")]);
-        assert_eq!(case.chosen(), "172.20.0.5 eth1", "only another one is listed");
-        case.answered.clear();
-        assert_eq!(case.chosen(), "172.20.0.7 eth0", "no answer");
-        case.local.retain(|l| l.interface != "eth0");
-        assert!(case.chosen().contains("DNS has not answered"), "not local any more");
-    }
-
-    #[test]
-    fn what_is_configured_wins() {
-        let mut case = Case::answered(&["172.20.0.7", "172.20.0.5"]);
-        case.interface = Some("eth0");
-        assert_eq!(case.chosen(), "172.20.0.7 eth0");
-        case.node_ip = Some(ip("fd00:1::7"));
-        assert_eq!(case.chosen(), "fd00:1::7 eth0");
-        case.node_ip = Some(ip("192.0.2.1"));
-        let error = case.chosen();
-        assert!(error.contains("192.0.2.1 is no address of this host on eth0"), "{error}");
-    }
-
-    #[test]
-    fn every_refusal_says_what_to_do() {
-        let error = Case::answered(&["172.20.0.99"]).chosen();
-        assert!(error.contains("add one of 10.0.2.15, 172.20.0.7, fd00:1::7, 172.20.0.5 to DNS"), "{error}");
-        let mut case = Case::answered(&["172.20.0.7"]);
-        case.networks = vec!["172.21.0.0/24".parse().unwrap()];
-        let error = case.chosen();
-        assert!(
-            error.contains("172.20.0.7 is listed by DNS, but lies outside of node_networks (172.21.0.0/24)")
-        );
-        let mut case = Case::answered(&["172.20.0.7"]);
-        case.local[1].usable = false;
-        assert!(case.choose().is_err(), "an address that is being probed is not taken");
-    }
-
-    #[test]
-    fn the_subnet_is_the_default_node_network() {
-        let mut identity = Case::answered(&["172.20.0.7"]).choose().unwrap();
-        assert_eq!(identity.default_network().unwrap().to_string(), "172.20.0.0/24");
-        for len in [31, 32] {
-            identity.prefix_len = len;
-            let error = identity.default_network().unwrap_err().to_string();
-            assert!(error.contains("set node_networks"), "{error}");
-        }
-    }
+fn on(interface: &Option<String>) -> String {
+    interface.as_ref().map(|i| format!(" {i}")).unwrap_or_default()
 }

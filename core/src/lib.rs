@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cni;
 pub mod config;
 pub mod constants;
 pub mod handoff;

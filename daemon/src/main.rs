@@ -6,6 +6,7 @@
 mod cli;
 mod conflist;
 mod files;
+mod firewall;
 mod logging;
 mod node;
 mod notices;

@@ -10,13 +10,15 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use minionet_core::addr::Family;
 use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Identity, LocalAddress};
-use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds, snapshot};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
+use minionet_core::membership::{
+    Event, Membership, Now, Outcome, Round, Scope, Snapshot, Thresholds, snapshot,
+};
 use minionet_core::overlay::{self, Change, Device, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -25,16 +27,22 @@ use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay as kernel;
 use tracing::{debug, error, info, warn};
 
+use crate::firewall::{self, Firewall};
 use crate::run::random;
 use crate::{conflist, files, sysctls};
 
 /// How often a difference is computed, applied and verified before the next event is awaited.
 const ROUNDS: usize = 3;
 
+/// MTU of Ethernet in octets (RFC 894); assumed until an interface says another.
+const ETHERNET_MTU: u32 = 1500;
+
 /// This node.
 pub struct Node {
     config: Config,
     socket: Socket,
+    /// Opened when it is needed first.
+    firewall: Option<Firewall>,
     membership: Membership,
     start: Instant,
     /// What this node is, once that is known.
@@ -49,6 +57,8 @@ pub struct Node {
     saved: Option<Snapshot>,
     /// Which notifications of the kernel matter.
     interest: Interest,
+    /// MTU of the overlay, as it was computed last.
+    mtu: u32,
 }
 
 /// What follows from this node's own address.
@@ -79,6 +89,7 @@ impl Node {
         let mut node = Node {
             config,
             socket,
+            firewall: None,
             membership,
             start: Instant::now(),
             own: None,
@@ -92,6 +103,7 @@ impl Node {
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
             },
+            mtu: overlay::overlay_mtu(Family::V6, ETHERNET_MTU),
         };
         node.restore();
         Ok(node)
@@ -99,9 +111,14 @@ impl Node {
 
     /// Takes in what a round of lookups found, and makes the kernel follow.
     pub fn observe(&mut self, round: &Round) {
-        // The own address is found among the answers, and the answers are judged by the plan
-        // that follows from it; so the answers are taken in first.
         self.asked = true;
+        // The own address comes first: by it and the plan that follows from it the addresses of
+        // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
+        let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
+            Outcome::Answer { addresses, .. } => Some(addresses.iter().copied()),
+            Outcome::Failure { .. } => None,
+        });
+        let _said_below = self.identify(heard.flatten().collect());
         log(&self.membership.apply(round, self.now()));
         self.trusted |= self.membership.is_complete();
         self.reconcile();
@@ -128,7 +145,7 @@ impl Node {
                 }
             }
             // Nothing is wrong yet while the first question is on its way.
-            Err(error) if !self.asked && error.is::<identity::Unknown>() => info!("waiting for DNS"),
+            Err(error) if !self.asked && error.is::<IdentityError>() => info!("waiting for DNS"),
             Err(error) => {
                 let text = format!("{error:#}");
                 // Once, not with every round.
@@ -141,88 +158,110 @@ impl Node {
     }
 
     fn try_reconcile(&mut self) -> Result<()> {
-        self.identify()?;
-        let Some(own) = self.own.clone() else { return Ok(()) };
+        let identified = self.identify(BTreeSet::new());
+        // An address that is lost for a while is no reason to let the overlay decay.
+        let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &own.me, &peers);
-        sysctls::apply(own.me.block(Family::V6).is_some())?;
-        let failures = self.settle(&wanted, underlay)?;
+        let ipv6_pods = own.me.block(Family::V6).is_some();
+        sysctls::forwarding(ipv6_pods)?;
+        let refused = self.settle(&wanted, underlay)?;
+        sysctls::device(ipv6_pods)?;
+        // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
+        let filtered = self.filter(&own);
         self.hand_over(&own, wanted.device.mtu)?;
-        match failures {
-            None => Ok(()),
-            Some(text) => Err(anyhow::anyhow!(text)),
-        }
+        identified?;
+        filtered?;
+        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
     }
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
-    fn identify(&mut self) -> Result<()> {
+    /// The candidates are what the membership lists and what was heard just now.
+    fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
         let local = self.local_addresses()?;
-        let identity = identity::choose(&identity::Input {
+        let mut answered = self.membership.addresses();
+        answered.extend(heard);
+        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let identity = identity::choose(&Evidence {
             local: &local,
-            answered: &self.membership.addresses(),
-            node_ip: self.config.node_ip,
-            interface: self.config.interface.as_deref(),
+            answered: &answered,
             node_networks: &self.config.node_networks,
-            last: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
+            overrides: &overrides,
+            current: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
         })?;
-        if self.own.as_ref().is_some_and(|own| own.identity == identity) {
-            return Ok(());
-        }
-        let subnet =
-            if self.config.node_networks.is_empty() { Some(identity.default_network()?) } else { None };
+        let own = match self.own.clone().filter(|own| own.identity.is_same_place(&identity)) {
+            Some(own) => Own { identity, ..own },
+            None => self.become_node(identity)?,
+        };
+        let scope = Scope {
+            plan: Some(own.plan.clone()),
+            own: Some(own.identity.address),
+            local: local.iter().map(|l| l.address).collect(),
+        };
+        self.own = Some(own);
+        log(&self.membership.set_scope(scope, self.now()));
+        Ok(())
+    }
+
+    /// Everything that follows from an own address that is new.
+    fn become_node(&self, identity: Identity) -> Result<Own> {
+        let networks = &self.config.node_networks;
+        let subnet = if networks.is_empty() { Some(identity.default_node_network()?) } else { None };
         let plan = self.config.plan(subnet)?;
         let me = plan.node(identity.address)?;
         let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
-        let scope = Scope {
-            plan: Some(plan.clone()),
-            own: Some(identity.address),
-            local: local.iter().map(|l| l.address).collect(),
-        };
-        log(&self.membership.set_scope(scope, self.now()));
-        self.own = Some(Own { identity, plan, me });
-        Ok(())
+        Ok(Own { identity, plan, me })
     }
 
     fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
         let links = self.socket.links()?;
         // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let usable =
+        let outward =
             |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
         let addresses = self.socket.addresses(None)?;
         let local = |a: &minionet_netlink::address::Address| {
-            let link = usable(a.index)?;
-            let (interface, prefix_len) = (link.name.clone(), a.prefix_len);
-            Some(LocalAddress { address: a.addr, prefix_len, interface, usable: a.usable && a.global })
+            let link = outward(a.index).filter(|_| a.global)?;
+            Some(LocalAddress {
+                address: a.addr,
+                prefix_len: a.prefix_len,
+                interface: link.name.clone(),
+                tentative: a.tentative,
+                deprecated: a.deprecated,
+                secondary: a.secondary,
+            })
         };
         Ok(addresses.iter().filter_map(local).collect())
     }
 
-    /// What the VTEP should be, and the number of the interface below it.
-    fn device(&mut self, own: &Own) -> Result<(Device, u32)> {
-        let name = &own.identity.interface;
-        let link = self.socket.link(Which::Name(name))?;
-        let link = link.with_context(|| format!("the interface {name} is gone"))?;
-        let underlay_mtu = self.config.underlay_mtu.unwrap_or(link.mtu);
+    /// What the VTEP should be, and the number of the interface below it, if that is there.
+    fn device(&mut self, own: &Own) -> Result<(Device, Option<u32>)> {
+        let link = self.socket.link(Which::Name(&own.identity.interface))?;
+        let underlay = own.plan.underlay();
+        let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
+        if let Some(mtu) = mtu {
+            self.mtu = overlay::overlay_mtu(underlay, mtu);
+        }
         let device = Device {
             name: DEVICE.to_owned(),
             vni: self.config.vni,
             port: self.config.port,
             local: own.identity.address,
             mac: own.me.mac,
-            mtu: overlay::overlay_mtu(own.plan.underlay(), underlay_mtu),
+            // While the interface is gone, what it was.
+            mtu: self.mtu,
         };
-        Ok((device, link.index))
+        Ok((device, link.map(|l| l.index)))
     }
 
     /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay, underlay: u32) -> Result<Option<String>> {
+    fn settle(&mut self, wanted: &Overlay, underlay: Option<u32>) -> Result<Option<String>> {
         let mut refused = None;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
-            self.interest.links = observed.device.iter().map(|d| d.index).chain([underlay]).collect();
+            self.interest.links = observed.device.iter().map(|d| d.index).chain(underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
@@ -240,6 +279,17 @@ impl Node {
             });
         }
         Ok(refused)
+    }
+
+    /// Makes the nft table what it should be.
+    fn filter(&mut self, own: &Own) -> Result<()> {
+        let mut firewall = match self.firewall.take() {
+            Some(firewall) => firewall,
+            None => Firewall::open()?,
+        };
+        let result = firewall.reconcile(&firewall::ruleset(&self.config, &own.plan));
+        self.firewall = Some(firewall);
+        result
     }
 
     /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.

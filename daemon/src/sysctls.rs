@@ -4,22 +4,35 @@ use minionet_core::constants::DEVICE;
 use minionet_netlink::{Error, sysctl};
 use tracing::info;
 
-/// Sets what is not set yet: forwarding for both families in use, and nothing from the network
-/// believed on the overlay's device.
+/// Lets the node forward, for the families that pods have.
 ///
 /// # Errors
-/// When the kernel refuses one.
-pub fn apply(ipv6_pods: bool) -> Result<(), Error> {
+/// When the kernel refuses.
+pub fn forwarding(ipv6_pods: bool) -> Result<(), Error> {
     set("ipv4/ip_forward", "1")?;
     if ipv6_pods {
         keep_router_advertisements()?;
         set("ipv6/conf/all/forwarding", "1")?;
-        // The device is there only after the first reconciliation.
-        for key in ["accept_ra", "accept_redirects"] {
-            let key = format!("ipv6/conf/{DEVICE}/{key}");
-            if sysctl::read(&key)?.is_some() {
-                set(&key, "0")?;
-            }
+    }
+    Ok(())
+}
+
+/// Makes the overlay's device believe nothing that the network says about routes.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn device(ipv6_pods: bool) -> Result<(), Error> {
+    // On a router, one of `all` and the device's own setting is enough to refuse them
+    // (ip-sysctl.rst, accept_redirects).
+    let mut keys = vec!["ipv4/conf/{}/accept_redirects"];
+    if ipv6_pods {
+        keys.extend(["ipv6/conf/{}/accept_ra", "ipv6/conf/{}/accept_redirects"]);
+    }
+    for key in keys {
+        let key = key.replace("{}", DEVICE);
+        // The device is gone when somebody deletes it under our hands.
+        if sysctl::read(&key)?.is_some() {
+            set(&key, "0")?;
         }
     }
     Ok(())
@@ -36,7 +49,7 @@ fn keep_router_advertisements() -> Result<(), Error> {
         let key = format!("ipv6/conf/{interface}/accept_ra");
         let forwarding = format!("ipv6/conf/{interface}/forwarding");
         let host = sysctl::read(&forwarding)?.as_deref() == Some("0");
-        if host && sysctl::read(&key)?.as_deref() == Some("1") {
+        if interface != "lo" && host && sysctl::read(&key)?.as_deref() == Some("1") {
             set(&key, "2")?;
         }
     }

@@ -20,8 +20,12 @@ pub struct Address {
     pub addr: IpAddr,
     /// Length of the subnet's prefix in bits.
     pub prefix_len: u8,
-    /// Whether it may be used for new connections: neither deprecated nor still being probed.
-    pub usable: bool,
+    /// Not proved unique yet, or proved not to be (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`).
+    pub tentative: bool,
+    /// Not to be used for anything new (`IFA_F_DEPRECATED`).
+    pub deprecated: bool,
+    /// Not the first of its subnet, or a temporary one (`IFA_F_SECONDARY`).
+    pub secondary: bool,
     /// Whether it is valid beyond its link (scope `global`, or IPv6 `site`).
     pub global: bool,
 }
@@ -80,12 +84,14 @@ fn decode(message: AddressMessage) -> Option<Address> {
         AddressAttribute::Flags(flags) => Some(*flags),
         _ => None,
     });
-    let unusable = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
+    let flags = flags.unwrap_or(AddressFlags::empty());
     Some(Address {
         index: message.header.index,
         addr: local.or(plain)?,
         prefix_len: message.header.prefix_len,
-        usable: !flags.unwrap_or(AddressFlags::empty()).intersects(unusable),
+        tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+        deprecated: flags.contains(AddressFlags::Deprecated),
+        secondary: flags.contains(AddressFlags::Secondary),
         global: matches!(message.header.scope, AddressScope::Universe | AddressScope::Site),
     })
 }

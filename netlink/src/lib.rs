@@ -14,6 +14,7 @@
 //! | [`monitor`] | notifications that something of ours was changed |
 //! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
+//! | [`pod`] | the veth pair of a pod: made, examined, removed |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
 
 pub mod address;
@@ -25,6 +26,7 @@ pub mod neighbour;
 pub mod netns;
 pub mod nft;
 pub mod overlay;
+pub mod pod;
 pub mod route;
 pub mod socket;
 pub mod sysctl;

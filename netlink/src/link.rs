@@ -31,6 +31,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is set up (`IFF_UP`).
     pub up: bool,
+    /// Whether it can send: up, and the kernel has noticed its carrier (`IFF_RUNNING`).
+    pub running: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
     /// The free text attached to it (`IFLA_IFALIAS`).
@@ -234,6 +236,7 @@ fn decode(message: LinkMessage) -> Link {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Running),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         alias: None,
         group: 0,

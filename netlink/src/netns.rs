@@ -76,6 +76,24 @@ impl Netns {
         self.inode
     }
 
+    /// The device of the file system that namespaces are files of; with the inode, it names
+    /// the namespace.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Whether this is the calling thread's own namespace.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when `/proc` is not there.
+    pub fn is_current(&self) -> Result<bool, Error> {
+        let own = std::fs::metadata("/proc/thread-self/ns/net").map_err(|source| Error::Io {
+            operation: "look at /proc/thread-self/ns/net".to_owned(),
+            source,
+        })?;
+        Ok((self.device, self.inode) == (own.dev(), own.ino()))
+    }
+
     /// Whether both are the same namespace.
     pub fn is_same(&self, other: &Netns) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

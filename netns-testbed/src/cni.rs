@@ -18,7 +18,7 @@ const PLUGIN_DIR: &str = "/opt/cni/bin";
 /// The newest version of the CNI specification that the testbed speaks.
 const NEWEST: &str = "1.1.0";
 
-/// The parameters of one call, as the specification names them. `None` leaves a variable out.
+/// The parameters of one call, as the specification names them.
 #[derive(Clone, Debug)]
 pub struct CniCall {
     /// `ADD`, `DEL`, `CHECK`, `GC`, `STATUS` or `VERSION`.
@@ -216,6 +216,13 @@ impl ConfigList {
         let mut result = Value::Null;
         for plugin in &self.plugins {
             result = self.call("ADD", plugin, &result, node, programs, attachment)?;
+            if result.is_null() {
+                return Err(Error::Invalid {
+                    what: "the result of ADD",
+                    value: String::new(),
+                    reason: "the plugin reported success and printed nothing".into(),
+                });
+            }
         }
         Ok(result)
     }

@@ -84,8 +84,7 @@ impl Host {
         }
         let _ = writeln!(lines, "link set {name} up");
         for gateway in &nic.gateways {
-            let family = if gateway.is_ipv6() { "-6 " } else { "" };
-            let _ = writeln!(lines, "{family}route add default via {gateway} dev {name}");
+            let _ = writeln!(lines, "route add default via {gateway} dev {name}");
         }
         self.ip(&lines)
     }

@@ -1,2 +1,94 @@
-//! The CNI plugin.
-fn main() {}
+//! minionet, the CNI plugin.
+//!
+//! Called by a container runtime for every pod: reads the environment and standard input, acts,
+//! writes one JSON document to standard output, ends. It starts no other program, waits for no
+//! other program, and works while `minionetd` is down.
+
+mod add;
+mod del;
+mod facts;
+mod status;
+mod stdio;
+mod store;
+mod undo;
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use minionet_core::cni::args::{ArgsError, Invocation, Verb};
+use minionet_core::cni::conf::NetConf;
+use minionet_core::cni::{Code, Failure, Version, version};
+
+use crate::facts::Directories;
+
+fn main() -> ExitCode {
+    let invocation = match Invocation::from_env(|name| std::env::var_os(name)) {
+        Ok(invocation) => invocation,
+        Err(ArgsError::NoCommand) => return about(),
+        Err(error) => return refuse(&error.into(), Version::LATEST),
+    };
+    if invocation.verb == Verb::Version {
+        // Whether anybody can read the answer is for the caller to notice.
+        return exit(stdio::write(&version::report(&stdio::read_some())).is_ok());
+    }
+    let stdin = match stdio::read() {
+        Ok(stdin) => stdin,
+        Err(error) => return refuse(&error.into(), Version::LATEST),
+    };
+    match catch_unwind(AssertUnwindSafe(|| run(&invocation, &stdin))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => refuse(&failure, NetConf::answer_version(&stdin)),
+        Err(_) => refuse(&panicked(), NetConf::answer_version(&stdin)),
+    }
+}
+
+fn run(invocation: &Invocation, stdin: &[u8]) -> Result<(), Failure> {
+    let conf = NetConf::parse(stdin)?;
+    let dirs = Directories::default();
+    match invocation.verb {
+        Verb::Add => add::add(invocation, &conf, &dirs),
+        Verb::Del => del::del(invocation, &conf, &dirs),
+        Verb::Status => status::status(&conf, &dirs),
+        verb => Err(unknown(verb)),
+    }
+}
+
+/// What a person sees who starts the plugin by hand; as the reference plugins do.
+fn about() -> ExitCode {
+    let versions: Vec<_> = Version::ALL.iter().map(|v| v.as_str()).collect();
+    let name = concat!("CNI minionet plugin v", env!("CARGO_PKG_VERSION"));
+    let text = format!("{name}\nCNI protocol versions supported: {}\n", versions.join(", "));
+    exit(stdio::explain(&text).is_ok())
+}
+
+fn refuse(failure: &Failure, version: Version) -> ExitCode {
+    // The exit status says that it failed, even if nobody can read why.
+    let _unheard = stdio::write(&failure.to_json(version));
+    ExitCode::FAILURE
+}
+
+fn unknown(verb: Verb) -> Failure {
+    let message = format!("unknown CNI_COMMAND: {}", verb.as_str());
+    Failure { code: Code::InvalidEnvironment, message, details: None }
+}
+
+/// The text of the panic itself goes to standard error.
+fn panicked() -> Failure {
+    Failure {
+        code: Code::Internal,
+        message: "the plugin has a defect and gave up; please report what it wrote to standard error".into(),
+        details: None,
+    }
+}
+
+fn exit(success: bool) -> ExitCode {
+    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The variable that lets a test say that the plugin shares a namespace with the container
+/// (as in the reference implementation).
+fn may_share_namespace() -> bool {
+    let value: Option<OsString> = std::env::var_os("CNI_NETNS_OVERRIDE");
+    value.is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"))
+}

@@ -1,2 +1,69 @@
-//! The integration tests.
-fn main() {}
+//! The integration tests: real programs, real kernel, real packets, each in a world of its own.
+//!
+//! `cargo test` does all that is needed; as an ordinary user it runs what a user namespace permits.
+//! The usual arguments work: a filter, `--exact`, `--list`, `--test-threads`.
+
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used)]
+
+mod testbed;
+
+use std::io::Write;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use libtest_mimic::{Arguments, Trial};
+
+/// Clusters are made of processes: more of them at once only wait for each other.
+const THREADS: usize = 2;
+
+fn trials() -> Vec<Trial> {
+    testbed::trials()
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Where standard error is closed, nobody reads.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(101)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    if std::env::var_os(testbed::HOLD).is_some() {
+        return testbed::hold();
+    }
+    let mut arguments = Arguments::from_args();
+    if !arguments.list {
+        build()?;
+        netns_testbed::enter()?;
+    }
+    arguments.test_threads.get_or_insert(THREADS);
+    Ok(libtest_mimic::run(&arguments, trials()).exit_code())
+}
+
+/// Builds the programs under test, which cargo does not count among the needs of a test.
+///
+/// Only under cargo; a suite that was copied elsewhere takes the programs that it finds.
+fn build() -> Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
+    let program = std::env::current_exe().context("find the path of this program")?;
+    // target/<triple>/<profile>/deps/suite-<hash>
+    let profile = program.ancestors().nth(2).and_then(|directory| directory.file_name());
+    let profile = match profile.and_then(|name| name.to_str()) {
+        None | Some("debug") => "dev",
+        Some(name) => name,
+    };
+    // The whole workspace: a part of it would be compiled anew, with fewer features of its crates.
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
+        .status()
+        .context("execute cargo to build the programs under test")?;
+    if !status.success() {
+        bail!("the programs under test cannot be built");
+    }
+    Ok(())
+}

@@ -25,6 +25,8 @@ pub(super) struct NameState {
     /// Whether it ever had an address of the underlay's family, before a restart included. One
     /// that never had may be a role without nodes; it does not keep others from being removed.
     pub(super) ever: bool,
+    /// Wall clock of the last answer with an address of the underlay's family.
+    pub(super) last_success: Option<u64>,
     pub(super) ttl: Duration,
     /// Rounds in a row in which nobody gave an address of the underlay's family.
     pub(super) failures: u32,
@@ -136,6 +138,7 @@ impl NameState {
         if answered {
             self.ever = true;
             self.failures = 0;
+            self.last_success = Some(now.unix);
             self.ttl = ttl.unwrap_or_default();
         } else {
             self.failures = self.failures.saturating_add(1);

@@ -2,8 +2,11 @@
 
 mod faults;
 mod guards;
+mod properties;
+mod random;
 mod rules;
 mod sampling;
+mod simulation;
 
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};

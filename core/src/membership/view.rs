@@ -233,7 +233,7 @@ fn name_view(state: &NameState) -> NameView {
     });
     NameView {
         name: state.name.clone(),
-        last_success: state.last_at.map(|at| at.unix),
+        last_success: state.last_success,
         last_failure: state.last_failure.as_ref().map(failure_view),
         failures: state.failures,
         complete: state.complete,

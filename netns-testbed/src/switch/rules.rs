@@ -52,12 +52,13 @@ pub(super) fn script(ports: &BTreeMap<&str, PortRules>, groups: &[Vec<&str>]) ->
     let mut rules = String::new();
     for (port, PortRules { from_host, to_host }) in ports {
         for (direction, draws) in [("iifname", from_host), ("oifname", to_host)] {
-            if *draws > 0 {
-                let _ = writeln!(
-                    rules,
-                    "    {direction} \"{port}\" numgen random mod {DRAWS} < {draws} counter drop"
-                );
-            }
+            let chance = match f64::from(*draws) {
+                0.0 => continue,
+                // nft refuses a comparison that is always true.
+                DRAWS => String::new(),
+                _ => format!("numgen random mod {DRAWS} < {draws} "),
+            };
+            let _ = writeln!(rules, "    {direction} \"{port}\" {chance}counter drop");
         }
     }
     let groups: Vec<String> = groups
@@ -103,6 +104,13 @@ mod tests {
             "{script}"
         );
         assert!(!script.contains("oifname"), "{script}");
+    }
+
+    #[test]
+    fn a_loss_of_everything_needs_no_draw() {
+        let ports = BTreeMap::from([("p1", PortRules::new(0.0, 1.0).unwrap())]);
+        let script = script(&ports, &[]);
+        assert!(script.contains("oifname \"p1\" counter drop"), "{script}");
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn a_round_without_replies_is_a_failure() {
 fn answers_without_addresses_of_the_underlay_are_failures() {
     let mut world = World::new();
     world.say(&ips([1, 2]));
+    let answered = world.now.unix;
     for addrs in [vec![], vec!["fd00::1".parse().unwrap()]] {
         for _ in 0..DAY / 10 {
             world.say(&addrs);
@@ -65,6 +66,7 @@ fn answers_without_addresses_of_the_underlay_are_failures() {
         assert_eq!(world.peers(), ips([2]));
         let failure = world.members.view().names[0].last_failure.clone().unwrap();
         assert_eq!(failure.kind, FailureKind::Empty);
+        assert_eq!(world.members.view().names[0].last_success, Some(answered));
         assert!(!world.members.is_complete());
     }
 }

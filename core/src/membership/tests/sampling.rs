@@ -1,23 +1,7 @@
 //! Resolvers that answer with random samples.
 
+use super::random::Random;
 use super::*;
-
-/// A small generator (xorshift64), so that the tests need no seed from outside.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
-    }
-
-    fn sample(&mut self, from: &[IpAddr], size: usize) -> Vec<IpAddr> {
-        let mut rest = from.to_vec();
-        (0..size.min(from.len())).map(|_| rest.swap_remove(self.next(rest.len()))).collect()
-    }
-}
 
 #[test]
 fn samples_are_recognised_and_lose_nobody() {

@@ -74,6 +74,19 @@ fn udp_answers_are_cut_to_what_the_client_takes_and_tcp_answers_are_whole() {
 }
 
 #[test]
+fn as_many_records_fit_as_compression_allows() {
+    let mut zone = zone(5000);
+    let count = |zone: &mut Zone, edns, transport| {
+        let answer = message(ask(zone, query(MINIONS, RecordType::A, edns), transport));
+        assert!(answer.metadata.truncation);
+        answer.answers.len()
+    };
+    // Of 1232 bytes, 12 are the header, 26 the question and 11 the EDNS record; a record takes 16.
+    assert_eq!(count(&mut zone, Some(1232), Transport::Udp), (1232 - 12 - 26 - 11) / 16);
+    assert_eq!(count(&mut zone, None, Transport::Tcp), (65_535 - 12 - 26) / 16);
+}
+
+#[test]
 fn random_subsets_differ_and_cover_everything_in_time() {
     let mut zone = zone(20);
     zone.set_fault(None, Some(Fault::RandomSubset(8)));

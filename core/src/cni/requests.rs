@@ -1,0 +1,201 @@
+//! What a runtime may ask for one attachment: addresses, a MAC, name servers.
+//!
+//! The same wish can come on three ways; the strongest that is there wins as a whole:
+//! `runtimeConfig`, then `args.cni` of the configuration, then `CNI_ARGS` (CONVENTIONS.md of
+//! the specification).
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::args::CniArgs;
+use super::conf::{ConfError, NetConf};
+use super::error::{Code, Coded};
+use super::json::{brief, get};
+use super::result::Dns;
+use crate::addr::MacAddr;
+
+/// Wishes of the runtime, checked as far as they can be without knowing the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Addresses that the container must get.
+    pub ips: Vec<IpAddr>,
+    /// MAC of the container's interface.
+    pub mac: Option<MacAddr>,
+    /// Name servers (`runtimeConfig.dns`).
+    pub dns: Option<Dns>,
+}
+
+/// Why a wish is refused.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// A piece of the configuration has the wrong form.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+    /// Not an address.
+    #[error("{origin}: {text:?} is not an IP address, with or without prefix length")]
+    Ip {
+        /// Where it stands.
+        origin: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// Not a MAC that a pod can have.
+    #[error("{origin}: {text:?} is not a MAC address of a single interface, such as 0e:70:00:00:00:05")]
+    Mac {
+        /// Where it stands.
+        origin: &'static str,
+        /// What stands there.
+        text: String,
+    },
+}
+
+impl Coded for RequestError {
+    fn code(&self) -> Code {
+        match self {
+            RequestError::Conf(error) => error.code(),
+            RequestError::Ip { origin, .. } | RequestError::Mac { origin, .. } if *origin == CNI_ARGS => {
+                Code::InvalidEnvironment
+            }
+            RequestError::Ip { .. } | RequestError::Mac { .. } => Code::InvalidConfig,
+        }
+    }
+}
+
+const CNI_ARGS: &str = "CNI_ARGS";
+
+impl Requests {
+    /// Gathers the wishes from the configuration and `CNI_ARGS`.
+    ///
+    /// # Errors
+    /// [`RequestError`] for the first that cannot be read; also for capabilities that are not
+    /// supported, which must not be dropped in silence.
+    pub fn read(conf: &NetConf, args: &CniArgs) -> Result<Self, RequestError> {
+        let runtime = conf.object(&["runtimeConfig"])?;
+        let metadata = conf.object(&["args", "cni"])?;
+        let runtime_key = |key| runtime.and_then(|map| get(map, key));
+        for key in ["portMappings", "bandwidth", "ipRanges"] {
+            if let Some(value) = runtime_key(key).filter(|v| !is_empty(v)) {
+                return Err(ConfError::Unsupported {
+                    key: format!("runtimeConfig.{key}"),
+                    value: brief(value),
+                    remedy: "take it out of \"capabilities\", or chain a plugin that has it",
+                }
+                .into());
+            }
+        }
+        let sources = [("runtimeConfig", runtime), ("args.cni", metadata)];
+        let ips = sources.iter().find_map(|(origin, map)| Some((*origin, get((*map)?, "ips")?)));
+        let ips = match (ips, &args.ip) {
+            (Some((origin, value)), _) => ip_list(origin, value)?,
+            (None, Some(text)) => text.split(',').map(|t| ip(CNI_ARGS, t)).collect::<Result<_, _>>()?,
+            (None, None) => Vec::new(),
+        };
+        let macs = sources.iter().find_map(|(origin, map)| Some((*origin, get((*map)?, "mac")?)));
+        let mac = match (macs, &args.mac) {
+            (Some((origin, Value::String(text))), _) => mac(origin, text)?,
+            (Some((_, other)), _) => return Err(ConfError::kind("mac", "a string", other).into()),
+            (None, Some(text)) => mac(CNI_ARGS, text)?,
+            (None, None) => None,
+        };
+        let dns = runtime_key("dns").map(|value| Dns::from_json("runtimeConfig.dns", value)).transpose()?;
+        Ok(Requests { ips, mac, dns: dns.filter(|dns| *dns != Dns::default()) })
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(keys) => keys.is_empty(),
+        _ => false,
+    }
+}
+
+fn ip_list(origin: &'static str, value: &Value) -> Result<Vec<IpAddr>, RequestError> {
+    let wrong = || ConfError::kind(&format!("{origin}.ips"), "a list of addresses", value);
+    let items = value.as_array().ok_or_else(wrong)?;
+    items.iter().map(|item| ip(origin, item.as_str().ok_or_else(wrong)?)).collect()
+}
+
+/// An address; a prefix length behind it must make sense, and says nothing.
+fn ip(origin: &'static str, text: &str) -> Result<IpAddr, RequestError> {
+    let wrong = || RequestError::Ip { origin, text: text.to_owned() };
+    let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
+    let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
+    let most = if addr.is_ipv4() { 32 } else { 128 };
+    match len.map(str::parse::<u8>) {
+        None => Ok(addr),
+        Some(Ok(len)) if len <= most => Ok(addr),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// A MAC; empty is none. One for groups (its lowest bit set) or of zeros only is refused, as the
+/// kernel would.
+fn mac(origin: &'static str, text: &str) -> Result<Option<MacAddr>, RequestError> {
+    let wrong = || RequestError::Mac { origin, text: text.to_owned() };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mac: MacAddr = text.replace('-', ":").parse().map_err(|_| wrong())?;
+    if mac.0[0] & 1 == 1 || mac.0 == [0; 6] { Err(wrong()) } else { Ok(Some(mac)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(extra: Value, args: &str) -> Result<Requests, RequestError> {
+        let mut conf = json!({"name": "n", "cniVersion": "1.1.0"});
+        conf.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let conf = NetConf::parse(conf.to_string().as_bytes()).unwrap();
+        Requests::read(&conf, &CniArgs::parse(args).unwrap())
+    }
+
+    fn ips(extra: Value, args: &str) -> Vec<String> {
+        read(extra, args).unwrap().ips.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_strongest_source_of_addresses_wins_as_a_whole() {
+        let runtime =
+            json!({"runtimeConfig": {"IPs": ["10.0.0.5/24"]}, "args": {"cni": {"ips": ["10.0.0.6"]}}});
+        assert_eq!(ips(runtime, "IP=10.0.0.7"), ["10.0.0.5"]);
+        assert_eq!(ips(json!({"args": {"cni": {"ips": ["10.0.0.6"]}}}), "IP=10.0.0.7"), ["10.0.0.6"]);
+        assert_eq!(ips(json!({}), "IP=10.0.0.7/24,fd00::7"), ["10.0.0.7", "fd00::7"]);
+        assert!(ips(json!({"args": {"cni": {"ips": []}}}), "IP=10.0.0.7").is_empty());
+    }
+
+    #[test]
+    fn the_strongest_source_of_a_mac_wins() {
+        let all = json!({"runtimeConfig": {"mac": "0E:00:00:00:00:01"}, "args": {"cni": {"mac": "0e:00:00:00:00:02"}}});
+        let mac = |extra, args| read(extra, args).unwrap().mac.map(|m| m.0[5]);
+        assert_eq!(mac(all, "MAC=0e:00:00:00:00:03"), Some(1));
+        assert_eq!(
+            mac(json!({"args": {"cni": {"mac": "0e:00:00:00:00:02"}}}), "MAC=0e:00:00:00:00:03"),
+            Some(2)
+        );
+        assert_eq!(mac(json!({}), "MAC=0e-00-00-00-00-03"), Some(3));
+        assert_eq!(mac(json!({}), ""), None);
+    }
+
+    #[test]
+    fn garbage_is_refused_with_its_origin() {
+        let code = |extra, args| read(extra, args).unwrap_err().code();
+        assert_eq!(code(json!({}), "IP=10.0.0"), Code::InvalidEnvironment);
+        assert_eq!(code(json!({}), "MAC=01:00:00:00:00:00"), Code::InvalidEnvironment);
+        assert_eq!(code(json!({"runtimeConfig": {"ips": ["10.0.0.1/33"]}}), ""), Code::InvalidConfig);
+        assert_eq!(code(json!({"runtimeConfig": {"ips": "10.0.0.1"}}), ""), Code::Decode);
+        assert_eq!(code(json!({"runtimeConfig": {"mac": "00:00:00:00:00:00"}}), ""), Code::InvalidConfig);
+        assert_eq!(code(json!({"runtimeConfig": []}), ""), Code::Decode);
+    }
+
+    #[test]
+    fn capabilities_that_are_missing_are_not_dropped_in_silence() {
+        let mapped = json!({"runtimeConfig": {"PortMappings": [{"HostPort": 80, "ContainerPort": 80}]}});
+        assert_eq!(read(mapped, "").unwrap_err().code(), Code::UnsupportedField);
+        assert!(read(json!({"runtimeConfig": {"portMappings": [], "bandwidth": null}}), "").is_ok());
+    }
+}

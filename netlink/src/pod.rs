@@ -1,0 +1,240 @@
+//! The veth pair of a pod: made, and removed.
+//!
+//! Whatever makes a connection work is set before the first packet: both neighbours are
+//! permanent, so nobody asks by ARP or neighbour discovery, and addresses are usable at once,
+//! without duplicate address detection. Each side is one datagram of requests.
+
+mod requests;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use minionet_core::addr::{Family, MacAddr};
+use minionet_core::cni::attachment::PodLink;
+use thiserror::Error;
+
+use self::requests::{HostStep, PodStep};
+use crate::error::{Error, Refusal};
+use crate::link::{Link, Which};
+use crate::netns::Netns;
+use crate::socket::{Request, Socket};
+use crate::sysctl;
+
+/// How long the pod's end may take to be ready to send. The kernel's work queue needs well under
+/// a millisecond; a pod is not refused for it.
+const READY_WITHIN: Duration = Duration::from_millis(200);
+
+/// Why a pod could not be attached.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// The container has an interface of that name.
+    #[error("the container has an interface {ifname} already")]
+    InterfaceExists {
+        /// Its name.
+        ifname: String,
+    },
+    /// The name for the host's end is taken by a device that is not ours.
+    #[error(
+        "the host has a device {host_ifname} that does not belong to this attachment: rename or remove it"
+    )]
+    HostInterfaceExists {
+        /// Its name.
+        host_ifname: String,
+    },
+    /// The host has a route to the address already.
+    #[error("the host has a route to {address} already, so somebody uses it")]
+    AddressInUse {
+        /// The address.
+        address: std::net::IpAddr,
+    },
+    /// An IPv6 address is to be set, and the kernel has no IPv6.
+    #[error(
+        "the pod is to have an IPv6 address, but the kernel has no IPv6 (ipv6.disable=1?): enable it, or take the IPv6 pod network out of the configuration"
+    )]
+    NoIpv6,
+    /// Anything else.
+    #[error(transparent)]
+    Kernel(#[from] Error),
+}
+
+/// What became of an attachment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Families whose default route goes through the new interface. One is missing where
+    /// another interface of the pod has it already.
+    pub default_routes: Vec<Family>,
+}
+
+/// Makes the veth pair and everything on it.
+///
+/// After an error, [`detach`] removes what is left.
+///
+/// # Errors
+/// [`AttachError`]; what was there before is as it was.
+pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attached, AttachError> {
+    create(host, netns, link)?;
+    let made = host.link(Which::Name(&link.host_ifname))?;
+    let ends = made.and_then(|l| Some((l.index, l.lower?)));
+    // Deleted by somebody else within microseconds.
+    let (outer, inner) = ends.ok_or_else(|| vanished(&link.host_ifname))?;
+    let mut pod = enter(netns, link)?;
+    let attached = wire_pod(&mut pod, inner, link)?;
+    wire_host(host, outer, link)?;
+    wait_ready(&mut pod, inner)?;
+    Ok(attached)
+}
+
+/// Whether the host's end of an attachment exists.
+///
+/// # Errors
+/// [`Error`] when the kernel cannot be asked.
+pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
+    Ok(host.link(Which::Name(host_ifname))?.is_some_and(|link| is_ours(&link, alias)))
+}
+
+/// Deletes the veth pair of an attachment, if it is there; says whether it was.
+///
+/// A device of that name that is not the attachment's is left alone.
+///
+/// # Errors
+/// [`Error`] when the kernel cannot be asked or refuses.
+pub fn detach(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
+    let Some(found) = host.link(Which::Name(host_ifname))?.filter(|link| is_ours(link, alias)) else {
+        return Ok(false);
+    };
+    match host.delete_link(found.index, host_ifname) {
+        Ok(()) => Ok(true),
+        // Gone in between, for example with the pod's namespace.
+        Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a device is the host's end of an attachment. The alias is set a moment after the
+/// device is made; until then it is known by its MAC, which only our pairs have.
+fn is_ours(link: &Link, alias: &str) -> bool {
+    link.kind.as_deref() == Some("veth")
+        && match &link.alias {
+            Some(found) => found == alias,
+            None => link.mac == Some(MacAddr::POD_GATEWAY),
+        }
+}
+
+fn create(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<(), AttachError> {
+    let mut attempt = || {
+        host.execute(requests::create(netns, link), || {
+            format!("make the veth pair {} and {} (MTU {})", link.host_ifname, link.ifname, link.mtu)
+        })
+    };
+    match attempt() {
+        Ok(()) => return Ok(()),
+        Err(error) if !error.is_exists() => return Err(error.into()),
+        Err(_) => {}
+    }
+    // Either end's name may be taken. The host's may be by our own, when its record was lost.
+    if detach(host, &link.host_ifname, &link.alias)? {
+        return Ok(host.execute(requests::create(netns, link), || {
+            format!("make the veth pair {} and {} again", link.host_ifname, link.ifname)
+        })?);
+    }
+    Err(match host.link(Which::Name(&link.host_ifname))? {
+        Some(_) => AttachError::HostInterfaceExists { host_ifname: link.host_ifname.clone() },
+        None => AttachError::InterfaceExists { ifname: link.ifname.clone() },
+    })
+}
+
+/// Opens a socket in the pod's namespace, where IPv6 is switched on if it is needed.
+fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
+    let ipv6 = link.addresses.iter().any(|a| a.address.is_ipv6());
+    netns.run(|| {
+        if ipv6 {
+            for ifname in ["lo", &link.ifname] {
+                let key = format!("ipv6/conf/{ifname}/disable_ipv6");
+                match sysctl::read(&key)?.as_deref() {
+                    None => return Err(AttachError::NoIpv6),
+                    Some("0") => {}
+                    Some(_) => drop(sysctl::set(&key, "0")?),
+                }
+            }
+        }
+        Ok(Socket::open()?)
+    })?
+}
+
+fn wire_pod(pod: &mut Socket, index: u32, link: &PodLink) -> Result<Attached, AttachError> {
+    let mut attached = Attached::default();
+    let mut occupied = Vec::new();
+    for (step, refusal) in run(pod, requests::in_pod(index, link))? {
+        match (step, refusal) {
+            (PodStep::DefaultRoute(family), None) => attached.default_routes.push(family),
+            (_, None) => {}
+            // Another interface of the pod has the way to this gateway, or the way out.
+            (PodStep::GatewayRoute(family), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
+                occupied.push(family);
+            }
+            (PodStep::DefaultRoute(family), Some(_)) if occupied.contains(&family) => {}
+            (PodStep::DefaultRoute(_), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {}
+            (step, Some(refusal)) => return Err(in_container(step, link, refusal).into()),
+        }
+    }
+    // Its routes come behind those of the other, for those who bind to the interface.
+    for (step, refusal) in run(pod, requests::second_routes(index, link, &occupied))? {
+        if let Some(refusal) = refusal {
+            return Err(in_container(step, link, refusal).into());
+        }
+    }
+    Ok(attached)
+}
+
+fn in_container(step: PodStep, link: &PodLink, refusal: Refusal) -> Error {
+    Error::Refused { operation: format!("{step} (interface {} of the container)", link.ifname), refusal }
+}
+
+fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), AttachError> {
+    for (step, refusal) in run(host, requests::on_host(index, link))? {
+        match (step, refusal) {
+            (_, None) => {}
+            (HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
+                return Err(AttachError::AddressInUse { address });
+            }
+            (step, Some(refusal)) => {
+                let operation = format!("{step} (interface {} of the host)", link.host_ifname);
+                return Err(Error::Refused { operation, refusal }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends all requests in one go; gives each step's refusal, if any.
+fn run<S>(socket: &mut Socket, steps: Vec<(S, Request)>) -> Result<Vec<(S, Option<Refusal>)>, Error> {
+    let (steps, requests): (Vec<S>, Vec<Request>) = steps.into_iter().unzip();
+    let results = socket.batch(&requests)?;
+    Ok(steps.into_iter().zip(results.into_iter().map(Result::err)).collect())
+}
+
+/// Waits until the end that was set up first has noticed its carrier.
+///
+/// It drops what it is given to send until a work queue of the kernel ran (`linkwatch_do_dev` in
+/// net/core/link_watch.c); since Linux 6.8, asking for the device runs it.
+fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
+    let start = Instant::now();
+    while start.elapsed() < READY_WITHIN {
+        match pod.link(Which::Index(index))? {
+            Some(link) if !link.running => pause(),
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// Between two looks at a condition.
+#[allow(clippy::disallowed_methods)]
+fn pause() {
+    thread::sleep(Duration::from_micros(200));
+}
+
+fn vanished(host_ifname: &str) -> Error {
+    let refusal = Refusal { errno: nix::libc::ENODEV, explanation: None };
+    Error::Refused { operation: format!("find {host_ifname}, which was just made"), refusal }
+}

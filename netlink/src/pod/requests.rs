@@ -1,0 +1,195 @@
+//! The requests that make a pod's veth pair, in the order in which they are sent.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+use minionet_core::addr::{Cidr, Family};
+use minionet_core::cni::attachment::PodLink;
+use minionet_core::constants::ROUTE_PROTOCOL_POD;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+
+use crate::netns::Netns;
+use crate::route::Route;
+use crate::socket::Request;
+use crate::{address, decode, neighbour, route};
+
+/// `LOOPBACK_IFINDEX` of include/linux/netdevice.h, in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// The whole pair in one message: both names, MACs and MTUs, the container's end born in its
+/// namespace. There is no moment at which it has another name or is somewhere else, and udev
+/// leaves addresses alone that were set at birth.
+pub(super) fn create(netns: &Netns, link: &PodLink) -> Request {
+    let mut inner = LinkMessage::default();
+    inner.attributes = vec![
+        LinkAttribute::IfName(link.ifname.clone()),
+        LinkAttribute::Address(link.mac.0.to_vec()),
+        LinkAttribute::Mtu(link.mtu),
+        LinkAttribute::NetNsFd(netns.as_raw_fd()),
+    ];
+    let mut outer = LinkMessage::default();
+    outer.attributes = vec![
+        LinkAttribute::IfName(link.host_ifname.clone()),
+        LinkAttribute::Address(link.host_mac.0.to_vec()),
+        LinkAttribute::Mtu(link.mtu),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
+        ]),
+    ];
+    Request { message: Message::NewLink(outer), flags: NLM_F_CREATE | NLM_F_EXCL }
+}
+
+/// A step in the pod's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PodStep {
+    LoopbackUp,
+    Up,
+    Address(IpAddr),
+    Neighbour(IpAddr),
+    GatewayRoute(Family),
+    DefaultRoute(Family),
+}
+
+impl fmt::Display for PodStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PodStep::LoopbackUp => f.write_str("set up lo"),
+            PodStep::Up => f.write_str("set up the container's end"),
+            PodStep::Address(address) => write!(f, "set the address {address}"),
+            PodStep::Neighbour(address) => write!(f, "set the neighbour {address}"),
+            PodStep::GatewayRoute(family) => write!(f, "add the route to the gateway ({family})"),
+            PodStep::DefaultRoute(family) => write!(f, "add the default route ({family})"),
+        }
+    }
+}
+
+/// What happens in the pod's namespace.
+pub(super) fn in_pod(index: u32, link: &PodLink) -> Vec<(PodStep, Request)> {
+    let mut steps = vec![(PodStep::LoopbackUp, up(LOOPBACK)), (PodStep::Up, up(index))];
+    for assigned in &link.addresses {
+        let (address, gateway) = (assigned.address, assigned.gateway);
+        steps.push((PodStep::Address(address), address::add(index, address, assigned.prefix_len())));
+        steps.push((
+            PodStep::Neighbour(gateway),
+            neighbour::set(index, gateway, link.host_mac, ROUTE_PROTOCOL_POD),
+        ));
+        steps.extend(way_out(index, gateway));
+    }
+    steps
+}
+
+/// The routes of an interface beside another with the same gateway, for the given families: with
+/// the interface's number as their metric, the lowest still wins and no two are the same.
+pub(super) fn second_routes(index: u32, link: &PodLink, families: &[Family]) -> Vec<(PodStep, Request)> {
+    let gateways = link.addresses.iter().map(|a| a.gateway);
+    let mut steps: Vec<_> = gateways
+        .filter(|gateway| families.contains(&Family::of(*gateway)))
+        .flat_map(|gateway| way_out(index, gateway))
+        .collect();
+    for (_, request) in &mut steps {
+        if let Message::NewRoute(message) = &mut request.message {
+            // IPv6 puts 1024 where nothing is said (IP6_RT_PRIO_USER of include/uapi/linux/ipv6_route.h).
+            message.attributes.push(RouteAttribute::Priority(index.saturating_add(1024)));
+        }
+    }
+    steps
+}
+
+/// The gateway is on the link, and everything else behind it.
+fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
+    let family = Family::of(gateway);
+    [
+        (PodStep::GatewayRoute(family), route::add(&on_link(index, gateway))),
+        (PodStep::DefaultRoute(family), default_route(index, gateway)),
+    ]
+}
+
+/// A step on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostStep {
+    Up,
+    Neighbour(IpAddr),
+    Route(IpAddr),
+}
+
+impl fmt::Display for HostStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostStep::Up => f.write_str("set up the host's end"),
+            HostStep::Neighbour(address) => write!(f, "set the neighbour {address}"),
+            HostStep::Route(address) => write!(f, "add the route to {address}"),
+        }
+    }
+}
+
+/// What happens on the host.
+pub(super) fn on_host(index: u32, link: &PodLink) -> Vec<(HostStep, Request)> {
+    let mut steps = vec![(HostStep::Up, host_end_up(index, link))];
+    for assigned in &link.addresses {
+        let address = assigned.address;
+        steps.push((
+            HostStep::Neighbour(address),
+            neighbour::set(index, address, link.mac, ROUTE_PROTOCOL_POD),
+        ));
+        steps.push((HostStep::Route(address), route::add(&on_link(index, address))));
+    }
+    steps
+}
+
+fn on_link(index: u32, address: IpAddr) -> Route {
+    Route { dst: Cidr::host(address), gateway: None, device: Some(index), protocol: ROUTE_PROTOCOL_POD }
+}
+
+fn up(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    Request { message: Message::SetLink(message), flags: 0 }
+}
+
+/// Alias, no link-local address, up, in one message.
+fn host_end_up(index: u32, link: &PodLink) -> Request {
+    let mut request = up(index);
+    if let Message::SetLink(message) = &mut request.message {
+        // IN6_ADDR_GEN_MODE_NONE: the host's end needs no address of its own, and does not
+        // announce or probe one.
+        let quiet = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        message.attributes = vec![
+            LinkAttribute::IfAlias(link.alias.clone()),
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![quiet])]),
+        ];
+    }
+    request
+}
+
+/// Everything through the gateway, which [`on_link`] made reachable.
+fn default_route(index: u32, gateway: IpAddr) -> Request {
+    let family = Family::of(gateway);
+    let everything: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut message = RouteMessage::default();
+    message.header.address_family = decode::family(family);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL_POD);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = RouteScope::Universe;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::from(everything)),
+        RouteAttribute::Gateway(RouteAddress::from(gateway)),
+        RouteAttribute::Oif(index),
+    ];
+    Request { message: Message::NewRoute(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+}

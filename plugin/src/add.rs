@@ -1,0 +1,135 @@
+//! ADD: attaches a container.
+//!
+//! Everything that can be wrong with the call is found out first. Then, in this order, so that
+//! a call killed at any point can be undone from what it left: addresses are leased, the record
+//! is written, the kernel is changed, the record is marked as complete, the result is written.
+//! Any failure undoes this in reverse.
+
+mod error;
+mod prepare;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use minionet_core::addr::{Family, MacAddr};
+use minionet_core::cni::Failure;
+use minionet_core::cni::args::Invocation;
+use minionet_core::cni::attachment::{Id, PodLink, Record, SCHEMA};
+use minionet_core::cni::conf::NetConf;
+use minionet_netlink::{Socket, pod};
+
+use self::error::AddError;
+use self::prepare::Prepared;
+use crate::facts::Directories;
+use crate::store::{Found, Journal, Stage, Store};
+use crate::{stdio, undo};
+
+/// Carries out ADD.
+pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
+    stdio::require_stdout()?;
+    let prepared = Prepared::new(invocation, conf, dirs)?;
+    let store = Store::new(&dirs.run);
+    let mut host = Socket::open().map_err(AddError::Kernel)?;
+    let (record, journal) = reserve(&prepared, &store, &mut host)?;
+    // A panic is undone like any other failure.
+    let made = catch_unwind(AssertUnwindSafe(|| make(&prepared, &record, &journal, &mut host)));
+    let failure = match made {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(failure)) => failure,
+        Err(_) => crate::panicked(),
+    };
+    Err(match undo::attachment(&mut host, &store, &record) {
+        Ok(()) => failure,
+        // The record is still there, for DEL or the daemon to go on from.
+        Err(error) => Failure {
+            details: Some(format!("what was made could not be undone, DEL will try again: {error}")),
+            ..failure
+        },
+    })
+}
+
+/// Leases addresses and writes the record.
+fn reserve(prepared: &Prepared, store: &Store, host: &mut Socket) -> Result<(Record, Journal), Failure> {
+    let id = prepared.key.id();
+    loop {
+        let mut locked = store.lock()?;
+        if let Some(found) = locked.find(id)? {
+            drop(locked);
+            clear_dead(found, prepared, store, host)?;
+            continue;
+        }
+        let addresses = locked.lease(&prepared.space, &prepared.requested, id)?;
+        let record = prepared.record(id, addresses);
+        match locked.record(&record) {
+            Ok(journal) => return Ok((record, journal)),
+            Err(error) => {
+                locked.release(&record.link.addresses, &record.origin, id)?;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Takes apart what an ADD for the same container and interface left that is dead: it was
+/// killed, or its interface is gone without a DEL. A living attachment is an error.
+fn clear_dead(
+    mut found: Found,
+    prepared: &Prepared,
+    store: &Store,
+    host: &mut Socket,
+) -> Result<(), Failure> {
+    if found.is_in_flight() {
+        return Err(AddError::InFlight.into());
+    }
+    let record = found.read()??;
+    record.belongs_to(&prepared.key)?;
+    let link = &record.link;
+    let alive = found.stage == Stage::Ready
+        && pod::exists(host, &link.host_ifname, &link.alias).map_err(AddError::Kernel)?;
+    if alive {
+        let addresses: Vec<_> = link.addresses.iter().map(|a| a.address.to_string()).collect();
+        let (ifname, addresses) = (link.ifname.clone(), addresses.join(", "));
+        return Err(AddError::AlreadyAttached { ifname, addresses }.into());
+    }
+    Ok(undo::attachment(host, store, &record)?)
+}
+
+/// Changes the kernel, marks the record as complete and writes the result.
+fn make(prepared: &Prepared, record: &Record, journal: &Journal, host: &mut Socket) -> Result<(), Failure> {
+    let attached = pod::attach(host, &prepared.netns, &record.link).map_err(AddError::Attach)?;
+    let mut result = record.result(prepared.before.clone(), prepared.dns.clone());
+    let (earlier, ours) = (prepared.before.routes.len(), &attached.default_routes);
+    let mut position = 0;
+    // A default route that an interface before has is not ours to report.
+    result.routes.retain(|route| {
+        position += 1;
+        position <= earlier || route.gw.is_some_and(|gw| ours.contains(&Family::of(gw)))
+    });
+    let document = result.to_json(prepared.version)?;
+    journal.complete()?;
+    Ok(stdio::write(&document)?)
+}
+
+impl Prepared {
+    fn record(&self, id: Id, addresses: Vec<minionet_core::cni::ipam::Assigned>) -> Record {
+        // There is at least one block, and so one address.
+        let derived = addresses.first().map(|a| MacAddr::pod(a.address));
+        Record {
+            schema: SCHEMA,
+            writer: env!("CARGO_PKG_VERSION").into(),
+            pod: self.pod.clone(),
+            boot: self.boot.clone(),
+            netns: self.netns_ref.clone(),
+            origin: self.space.origin(&addresses),
+            link: PodLink {
+                host_ifname: id.host_ifname(),
+                alias: id.alias(&self.key),
+                host_mac: MacAddr::POD_GATEWAY,
+                ifname: self.key.ifname.clone(),
+                mac: self.mac.or(derived).unwrap_or(MacAddr::POD_GATEWAY),
+                mtu: self.mtu,
+                addresses,
+            },
+            key: self.key.clone(),
+        }
+    }
+}

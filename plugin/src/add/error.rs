@@ -1,0 +1,80 @@
+//! Why an ADD fails, beyond what other modules find.
+
+use std::path::PathBuf;
+
+use minionet_core::cni::{Code, Coded};
+use minionet_netlink::pod::AttachError;
+use thiserror::Error;
+
+/// Why an ADD fails.
+#[derive(Debug, Error)]
+pub enum AddError {
+    /// The container's namespace does not exist.
+    #[error("CNI_NETNS: {} does not exist: the container is gone", .path.display())]
+    NoNetns {
+        /// The value of `CNI_NETNS`.
+        path: PathBuf,
+    },
+    /// `CNI_NETNS` is something else.
+    #[error("CNI_NETNS: {source}")]
+    NotNetns {
+        /// What was found.
+        source: minionet_netlink::Error,
+    },
+    /// `CNI_NETNS` is where the plugin itself runs.
+    #[error("CNI_NETNS: the plugin's netns and {} should not be the same", .path.display())]
+    OwnNetns {
+        /// The value of `CNI_NETNS`.
+        path: PathBuf,
+    },
+    /// The MTU asked for does not fit.
+    #[error(
+        "invalid network config: mtu {asked} is not between {least} and {most}, the MTU of the overlay on this node: leave it out"
+    )]
+    Mtu {
+        /// What the configuration says, in octets.
+        asked: u32,
+        /// The least that works, in octets.
+        least: u32,
+        /// The most that works, in octets.
+        most: u32,
+    },
+    /// Another ADD for the same container and interface is at work.
+    #[error("another ADD for this container and interface is at work: wait for it, or DEL it")]
+    InFlight,
+    /// The container has the interface already.
+    #[error("interface {ifname} of this container is attached already, with {addresses}: DEL it first")]
+    AlreadyAttached {
+        /// Name of the interface.
+        ifname: String,
+        /// Its addresses.
+        addresses: String,
+    },
+    /// The interface cannot be made.
+    #[error(transparent)]
+    Attach(AttachError),
+    /// The kernel cannot be spoken to.
+    #[error(transparent)]
+    Kernel(minionet_netlink::Error),
+}
+
+impl Coded for AddError {
+    fn code(&self) -> Code {
+        match self {
+            AddError::NoNetns { .. } => Code::UnknownContainer,
+            AddError::NotNetns { .. } => Code::InvalidEnvironment,
+            AddError::OwnNetns { .. } => Code::InvalidNetns,
+            AddError::Mtu { .. } => Code::InvalidConfig,
+            AddError::InFlight => Code::TryAgainLater,
+            AddError::AlreadyAttached { .. } => Code::AlreadyAttached,
+            AddError::Attach(AttachError::InterfaceExists { .. }) => Code::InterfaceExists,
+            AddError::Attach(AttachError::AddressInUse { .. }) => Code::AddressInUse,
+            AddError::Attach(_) | AddError::Kernel(_) => Code::Kernel,
+        }
+    }
+
+    fn details(&self) -> Option<String> {
+        // The cause is part of each message.
+        None
+    }
+}

@@ -1,0 +1,119 @@
+//! Everything that an ADD needs to know, gathered and checked before anything is changed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use minionet_core::addr::{Family, MacAddr};
+use minionet_core::cni::args::{CniArgs, Invocation};
+use minionet_core::cni::attachment::{Key, NetnsRef};
+use minionet_core::cni::conf::NetConf;
+use minionet_core::cni::ipam::{Assigned, Space};
+use minionet_core::cni::requests::Requests;
+use minionet_core::cni::result::{CniResult, Dns};
+use minionet_core::cni::{Failure, Version};
+use minionet_core::handoff::NodeFacts;
+use minionet_netlink::Error;
+use minionet_netlink::netns::Netns;
+
+use super::error::AddError;
+use crate::facts::{self, Directories};
+
+/// An ADD that can begin.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The caller's version.
+    pub version: Version,
+    /// What is to be attached.
+    pub key: Key,
+    /// `namespace/name` of the pod, if the runtime said it.
+    pub pod: Option<String>,
+    /// This boot.
+    pub boot: String,
+    /// The container's namespace.
+    pub netns: Netns,
+    /// The container's namespace, as the record has it.
+    pub netns_ref: NetnsRef,
+    /// MTU of the interface, in octets.
+    pub mtu: u32,
+    /// The requested MAC.
+    pub mac: Option<MacAddr>,
+    /// The node's addresses.
+    pub space: Space,
+    /// The requested addresses.
+    pub requested: Vec<Assigned>,
+    /// What plugins before us made.
+    pub before: CniResult,
+    /// Name servers, where the configuration or the runtime names them.
+    pub dns: Option<Dns>,
+}
+
+impl Prepared {
+    /// Gathers and checks everything; changes nothing.
+    pub fn new(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<Self, Failure> {
+        let args = CniArgs::parse(&invocation.args)?;
+        let settings = conf.settings()?;
+        let requests = Requests::read(conf, &args)?;
+        let before = conf.prev_result().map(CniResult::from_json).transpose()?.unwrap_or_default();
+        let facts = facts::load(dirs)?;
+        let space = Space::new(&facts.blocks);
+        let requested = space.requested(&requests.ips)?;
+        let mtu = mtu(settings.mtu, &facts)?;
+        let netns = open_netns(&invocation.netns)?;
+        let netns_ref =
+            NetnsRef { path: invocation.netns.clone(), device: netns.device(), inode: netns.inode() };
+        Ok(Prepared {
+            version: conf.version,
+            key: Key {
+                network: conf.name.clone(),
+                container: invocation.container.clone(),
+                ifname: invocation.ifname.clone(),
+            },
+            pod: args.pod,
+            boot: boot(),
+            netns,
+            netns_ref,
+            mtu,
+            mac: requests.mac,
+            space,
+            requested,
+            before,
+            // What the runtime wants for this one container is stronger than what is configured
+            // for all.
+            dns: requests.dns.or(settings.dns),
+        })
+    }
+}
+
+fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
+    // RFC 8200 section 5 and RFC 791.
+    let least = if facts.block(Family::V6).is_some() { 1280 } else { 68 };
+    match asked {
+        None => Ok(facts.mtu),
+        Some(mtu) if (least..=facts.mtu).contains(&mtu) => Ok(mtu),
+        Some(asked) => Err(AddError::Mtu { asked, least, most: facts.mtu }),
+    }
+}
+
+fn open_netns(path: &str) -> Result<Netns, AddError> {
+    let path = Path::new(path);
+    let netns = Netns::open(path).map_err(|error| match &error {
+        // A link that leads nowhere is something else than a container that is gone.
+        Error::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
+            AddError::NoNetns { path: path.to_owned() }
+        }
+        _ => AddError::NotNetns { source: error },
+    })?;
+    if !crate::may_share_namespace() && netns.is_current().map_err(AddError::Kernel)? {
+        return Err(AddError::OwnNetns { path: path.to_owned() });
+    }
+    Ok(netns)
+}
+
+/// The number of this boot; a record from another tells of nothing that exists.
+fn boot() -> String {
+    // Nothing depends on it as long as the runtime directory lies on a tmpfs.
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
+}

@@ -1,0 +1,41 @@
+//! DEL: takes an attachment apart, as its record says.
+//!
+//! Neither the configuration, nor the namespace, nor the daemon is needed, and what is gone
+//! already is no error.
+
+use minionet_core::cni::Failure;
+use minionet_core::cni::args::Invocation;
+use minionet_core::cni::attachment::{Key, RecordError};
+use minionet_core::cni::conf::NetConf;
+use minionet_netlink::Socket;
+
+use crate::facts::Directories;
+use crate::store::Store;
+use crate::undo::{self, UndoError};
+
+/// Carries out DEL.
+pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
+    let key = Key {
+        network: conf.name.clone(),
+        container: invocation.container.clone(),
+        ifname: invocation.ifname.clone(),
+    };
+    let store = Store::new(&dirs.run);
+    let mut host = Socket::open().map_err(UndoError::Kernel)?;
+    let Some(mut found) = store.find(key.id())? else {
+        return Ok(undo::link_only(&mut host, &key, key.id())?);
+    };
+    if !found.claim()? {
+        // Another DEL was faster.
+        return Ok(());
+    }
+    match found.read()? {
+        Ok(record) => {
+            record.belongs_to(&key)?;
+            Ok(undo::attachment(&mut host, &store, &record)?)
+        }
+        Err(RecordError::Malformed { .. }) => Ok(undo::without_record(&mut host, &store, &key)?),
+        // A later version knows what it made; it is not for us to guess.
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,61 @@
+//! The plugin's state below `/run/minionet`, which dies with the boot like the pods it tells of.
+//!
+//! | path | what it is |
+//! |---|---|
+//! | `attachments/<id>.adding` | the record of an ADD under way, locked (flock) for as long as its process lives |
+//! | `attachments/<id>.json` | the record of a complete attachment |
+//! | `leases/<address>` | a symbolic link whose target is the id of the attachment that has the address |
+//! | `queue` | which addresses to try first; a hint, rebuilt from the leases when it is lost |
+//! | `lock` | held while leases are taken or released, never across kernel work |
+//!
+//! Invariants: a record is there before its leases are visible to others and before the kernel
+//! is touched, and goes last. A lease whose record is missing is free. A lease whose target is
+//! no id is somebody's reservation by hand and stays.
+
+mod error;
+mod leases;
+mod lock;
+mod queue;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::PathBuf;
+
+use minionet_core::cni::attachment::Id;
+
+pub use self::error::StoreError;
+pub use self::records::{Found, Journal, Stage};
+
+/// The state directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The state in a directory, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Store { root: root.into() }
+    }
+
+    fn record_path(&self, id: Id, stage: Stage) -> PathBuf {
+        self.root.join("attachments").join(format!("{id}.{}", stage.extension()))
+    }
+
+    fn attachments(&self) -> PathBuf {
+        self.root.join("attachments")
+    }
+
+    fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    fn make_directories(&self) -> Result<(), StoreError> {
+        for dir in [self.attachments(), self.leases()] {
+            fs::create_dir_all(&dir).map_err(StoreError::io("make the directory", &dir))?;
+        }
+        Ok(())
+    }
+}

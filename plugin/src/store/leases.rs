@@ -1,0 +1,227 @@
+//! Leases: which attachment has an address.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::symlink;
+
+use minionet_core::cni::attachment::Id;
+use minionet_core::cni::ipam::{Assigned, Origin, Space};
+
+use super::lock::Locked;
+use super::{Store, StoreError};
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Holder {
+    Nobody,
+    Attachment(Id),
+    /// Something else than an attachment: a reservation by hand.
+    Reserved(String),
+}
+
+impl Locked<'_> {
+    /// Takes addresses for an attachment: those requested, and for the families that are left
+    /// the one that has been free for longest.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Exhausted`], [`StoreError::Io`]; no lease is kept.
+    pub fn lease(
+        &mut self,
+        space: &Space,
+        requested: &[Assigned],
+        id: Id,
+    ) -> Result<Vec<Assigned>, StoreError> {
+        let mut taken = self.take_requested(requested, id)?;
+        if !space.is_complete(requested) {
+            match self.take_any(space, requested, id) {
+                Ok(more) => taken.extend(more),
+                Err(error) => {
+                    self.drop_leases(&taken, id)?;
+                    return Err(error);
+                }
+            }
+        }
+        taken.sort_by_key(|a| a.address);
+        Ok(taken)
+    }
+
+    /// Frees the addresses of an attachment, as far as they are its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when a lease is there and stays.
+    pub fn release(&mut self, addresses: &[Assigned], origin: &Origin, id: Id) -> Result<(), StoreError> {
+        if self.drop_leases(addresses, id)? {
+            self.enqueue(origin);
+        }
+        Ok(())
+    }
+
+    /// Frees all addresses of an attachment whose record does not tell them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read, or one stays.
+    pub fn release_all_of(&mut self, id: Id) -> Result<(), StoreError> {
+        for address in self.addresses()? {
+            if self.holder(address)? == Holder::Attachment(id) {
+                self.remove(address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses that are taken. Leases whose attachment is gone are removed, except those
+    /// just made, whose record is yet to come.
+    pub(super) fn taken(&mut self, just_made: &[Assigned]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        let mut taken = BTreeSet::new();
+        for address in self.addresses()? {
+            if just_made.iter().any(|a| a.address == address) || self.is_taken(address)? {
+                taken.insert(address);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn take_requested(&mut self, requested: &[Assigned], id: Id) -> Result<Vec<Assigned>, StoreError> {
+        let mut taken = Vec::new();
+        for assigned in requested {
+            if let Err(error) = self.take(assigned.address, id) {
+                self.drop_leases(&taken, id)?;
+                return Err(error);
+            }
+            taken.push(*assigned);
+        }
+        Ok(taken)
+    }
+
+    fn take_any(
+        &mut self,
+        space: &Space,
+        requested: &[Assigned],
+        id: Id,
+    ) -> Result<Vec<Assigned>, StoreError> {
+        let mut offsets = self.open_queue(space, requested)?;
+        while let Some(offset) = offsets.next(self)? {
+            let candidates = space.completing(requested, offset);
+            match self.take_requested(&candidates, id) {
+                Ok(taken) => {
+                    offsets.save();
+                    return Ok(taken);
+                }
+                // The hint was wrong: requested by name, or reserved by hand.
+                Err(StoreError::InUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        offsets.save();
+        Err(StoreError::Exhausted { blocks: space.describe(), size: space.pool().len() })
+    }
+
+    /// Takes one address.
+    fn take(&mut self, address: IpAddr, id: Id) -> Result<(), StoreError> {
+        let path = self.store.lease_path(address);
+        let link = || symlink(id.to_string(), &path);
+        let made = match link() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.store.make_directories()?;
+                link()
+            }
+            other => other,
+        };
+        match made {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if self.is_taken(address)? {
+                    let holder = self.describe(&self.holder(address)?);
+                    return Err(StoreError::InUse { address, holder });
+                }
+                // It was free after all, and now there is none.
+                link().map_err(StoreError::io("make", &path))
+            }
+            Err(source) => Err(StoreError::io("make", &path)(source)),
+        }
+    }
+
+    /// Whether an address has a holder; removes the lease of one that is gone.
+    fn is_taken(&mut self, address: IpAddr) -> Result<bool, StoreError> {
+        match self.holder(address)? {
+            Holder::Nobody => Ok(false),
+            Holder::Attachment(id) if !self.store.has_record(id) => {
+                self.remove(address)?;
+                Ok(false)
+            }
+            Holder::Attachment(_) | Holder::Reserved(_) => Ok(true),
+        }
+    }
+
+    fn holder(&self, address: IpAddr) -> Result<Holder, StoreError> {
+        let path = self.store.lease_path(address);
+        match fs::read_link(&path) {
+            Ok(target) => {
+                let target = target.to_string_lossy().into_owned();
+                Ok(target.parse().map_or(Holder::Reserved(target), Holder::Attachment))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Holder::Nobody),
+            // Not a symbolic link.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(Holder::Reserved("a file".into())),
+            Err(source) => Err(StoreError::io("read", &path)(source)),
+        }
+    }
+
+    fn describe(&self, holder: &Holder) -> String {
+        match holder {
+            Holder::Nobody => "nobody".into(),
+            Holder::Reserved(text) => format!("a reservation by hand ({text})"),
+            Holder::Attachment(id) => {
+                let found = self.find(*id).ok().flatten();
+                let record = found.and_then(|mut f| f.read().ok()).and_then(Result::ok);
+                match record {
+                    Some(r) => format!("container {} interface {}", r.key.container, r.key.ifname),
+                    None => format!("attachment {id}"),
+                }
+            }
+        }
+    }
+
+    /// Removes leases as far as they are an attachment's; says whether there was one.
+    fn drop_leases(&mut self, addresses: &[Assigned], id: Id) -> Result<bool, StoreError> {
+        let mut dropped = false;
+        for assigned in addresses {
+            if self.holder(assigned.address)? == Holder::Attachment(id) {
+                self.remove(assigned.address)?;
+                dropped = true;
+            }
+        }
+        Ok(dropped)
+    }
+
+    fn remove(&mut self, address: IpAddr) -> Result<(), StoreError> {
+        let path = self.store.lease_path(address);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn addresses(&self) -> Result<Vec<IpAddr>, StoreError> {
+        let dir = self.store.leases();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StoreError::io("read", &dir)(source)),
+        };
+        let mut addresses = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("read", &dir))?;
+            addresses.extend(entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok()));
+        }
+        Ok(addresses)
+    }
+}
+
+impl Store {
+    fn lease_path(&self, address: IpAddr) -> std::path::PathBuf {
+        self.leases().join(address.to_string())
+    }
+}

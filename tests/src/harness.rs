@@ -1,0 +1,60 @@
+//! Trials that say why they cannot run.
+
+use std::path::Path;
+
+use anyhow::Result;
+pub use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Failed};
+
+/// What a test cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// A program in one of the usual directories.
+    Program(&'static str),
+    /// Root of the machine: a user namespace does not do.
+    Root,
+}
+
+impl Need {
+    /// Why the need is not met, if it is not.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Program(name) => {
+                let directories =
+                    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+                let found = directories.iter().any(|directory| Path::new(directory).join(name).is_file());
+                (!found).then(|| format!("{name} is not installed"))
+            }
+            Self::Root => (!is_real_root()).then(|| "only root of the machine may do this".to_owned()),
+        }
+    }
+}
+
+/// Whether the process is root outside of every user namespace: then all ids are mapped.
+pub fn is_real_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// A test for the harness; it is reported as ignored, with the reason, where a need is not met.
+pub fn trial(name: &str, needs: &'static [Need], test: fn() -> Result<()>) -> Trial {
+    let name = name.strip_prefix("suite::").unwrap_or(name);
+    Trial::ignorable_test(name, move || {
+        if let Some(reason) = needs.iter().find_map(|need| need.missing()) {
+            return Ok(Completion::ignored_with(reason));
+        }
+        test().map(|()| Completion::Completed).map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+/// The tests of a module: `trials![first, second => [Need::Root]]`, each a `fn() -> anyhow::Result<()>`.
+#[macro_export]
+macro_rules! trials {
+    ($($test:ident $(=> [$($need:expr),*])?),* $(,)?) => {
+        vec![$($crate::trial(
+            concat!(module_path!(), "::", stringify!($test)),
+            &[$($($need),*)?],
+            $test,
+        )),*]
+    };
+}
