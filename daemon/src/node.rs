@@ -287,7 +287,9 @@ impl Node {
             Some(firewall) => firewall,
             None => Firewall::open()?,
         };
-        let result = firewall.reconcile(&firewall::ruleset(&self.config, &own.plan));
+        let members = self.membership.peers().collect();
+        let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
         result
     }
