@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
-use minionet_core::addr::Family;
+use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
@@ -19,7 +19,7 @@ use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddr
 use minionet_core::membership::{
     Event, Membership, Now, Outcome, Round, Scope, Snapshot, Thresholds, snapshot,
 };
-use minionet_core::overlay::{self, Change, Device, Overlay};
+use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
@@ -57,8 +57,8 @@ pub struct Node {
     saved: Option<Snapshot>,
     /// Which notifications of the kernel matter.
     interest: Interest,
-    /// MTU of the overlay, as it was computed last.
-    mtu: u32,
+    /// MTU of the underlay in octets, as it was known last.
+    underlay_mtu: u32,
 }
 
 /// What follows from this node's own address.
@@ -67,6 +67,8 @@ struct Own {
     identity: Identity,
     plan: AddressPlan,
     me: NodePlan,
+    /// Who is in it is a neighbour on the underlay.
+    subnet: Cidr,
 }
 
 impl Node {
@@ -77,15 +79,7 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
-        let thresholds = Thresholds {
-            missing_answers: config.missing_answers,
-            hold_down: config.hold_down,
-            mass_hold: config.mass_hold,
-            refresh_min: config.refresh_min,
-            refresh_max: config.refresh_max,
-            ..Thresholds::default()
-        };
-        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds)?;
+        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
         let mut node = Node {
             config,
             socket,
@@ -103,7 +97,7 @@ impl Node {
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
             },
-            mtu: overlay::overlay_mtu(Family::V6, ETHERNET_MTU),
+            underlay_mtu: ETHERNET_MTU,
         };
         node.restore();
         Ok(node)
@@ -129,6 +123,21 @@ impl Node {
     /// Which notifications of the kernel are worth another look at its tables.
     pub fn interest(&self) -> &Interest {
         &self.interest
+    }
+
+    /// Takes over another configuration, and makes the kernel follow at once.
+    ///
+    /// # Errors
+    /// When the new configuration cannot work; the old one stays.
+    pub fn reconfigure(&mut self, config: Config) -> Result<()> {
+        self.membership.reconfigure(&config.names(), thresholds(&config))?;
+        self.config = config;
+        if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
+            // The plan may be another one now.
+            self.own = Some(self.become_node(identity)?);
+        }
+        self.reconcile();
+        Ok(())
     }
 
     /// When to ask again.
@@ -162,16 +171,21 @@ impl Node {
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
+        let local =
+            Local { me: &own.me, subnet: own.subnet, underlay, encapsulation: self.config.encapsulation };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
-        let wanted = overlay::desired(device, &own.me, &peers);
+        let wanted = overlay::desired(device, &local, &peers);
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
-        let refused = self.settle(&wanted, underlay)?;
+        let refused = self.settle(&wanted)?;
         sysctls::device(ipv6_pods)?;
+        if self.config.encapsulation != Encapsulation::Always {
+            sysctls::both_ways(&own.identity.interface)?;
+        }
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
-        self.hand_over(&own, wanted.device.mtu)?;
+        self.hand_over(&own)?;
         identified?;
         filtered?;
         refused.map_or(Ok(()), |text| Err(anyhow!(text)))
@@ -213,7 +227,8 @@ impl Node {
         let me = plan.node(identity.address)?;
         let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
-        Ok(Own { identity, plan, me })
+        let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
+        Ok(Own { identity, plan, me, subnet })
     }
 
     fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
@@ -241,27 +256,25 @@ impl Node {
         let link = self.socket.link(Which::Name(&own.identity.interface))?;
         let underlay = own.plan.underlay();
         let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
-        if let Some(mtu) = mtu {
-            self.mtu = overlay::overlay_mtu(underlay, mtu);
-        }
+        // While the interface is gone, what it was.
+        self.underlay_mtu = mtu.unwrap_or(self.underlay_mtu);
         let device = Device {
             name: DEVICE.to_owned(),
             vni: self.config.vni,
             port: self.config.port,
             local: own.identity.address,
             mac: own.me.mac,
-            // While the interface is gone, what it was.
-            mtu: self.mtu,
+            mtu: overlay::overlay_mtu(underlay, self.underlay_mtu),
         };
         Ok((device, link.map(|l| l.index)))
     }
 
     /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay, underlay: Option<u32>) -> Result<Option<String>> {
+    fn settle(&mut self, wanted: &Overlay) -> Result<Option<String>> {
         let mut refused = None;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
-            self.interest.links = observed.device.iter().map(|d| d.index).chain(underlay).collect();
+            self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
@@ -295,7 +308,9 @@ impl Node {
     }
 
     /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.
-    fn hand_over(&self, own: &Own, mtu: u32) -> Result<()> {
+    fn hand_over(&self, own: &Own) -> Result<()> {
+        let underlay = own.plan.underlay();
+        let mtu = overlay::pod_mtu(self.config.encapsulation, &own.me.blocks, underlay, self.underlay_mtu);
         let facts = NodeFacts {
             schema: handoff::SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -348,6 +363,17 @@ impl Node {
     fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Now { monotonic: self.start.elapsed(), unix }
+    }
+}
+
+fn thresholds(config: &Config) -> Thresholds {
+    Thresholds {
+        missing_answers: config.missing_answers,
+        hold_down: config.hold_down,
+        mass_hold: config.mass_hold,
+        refresh_min: config.refresh_min,
+        refresh_max: config.refresh_max,
+        ..Thresholds::default()
     }
 }
 

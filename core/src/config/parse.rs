@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::source::{Place, Value};
 use super::{Config, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
+use crate::overlay::Encapsulation;
 use crate::plan::PodNetwork;
 
 /// Values as far as they are known.
@@ -23,6 +24,7 @@ pub(super) struct Draft {
     vni: u32,
     port: u16,
     underlay_mtu: Option<u32>,
+    encapsulation: Encapsulation,
     resolvers: Vec<SocketAddr>,
     refresh_min: Duration,
     refresh_max: Duration,
@@ -59,6 +61,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         // 1280 is the least that IPv6 works with (RFC 8200 section 5), and the pods' packets
         // need room for the encapsulation.
         "underlay_mtu" => draft.underlay_mtu = Some(number(text, 576, 65535)?),
+        "encapsulation" => draft.encapsulation = encapsulation(text)?,
         "resolvers" => draft.resolvers = each(items, resolver)?,
         "refresh_min" => draft.refresh_min = duration(text, "100ms", "1h")?,
         "refresh_max" => draft.refresh_max = duration(text, "100ms", "1h")?,
@@ -109,6 +112,7 @@ impl Draft {
             vni: self.vni,
             port: self.port,
             underlay_mtu: self.underlay_mtu,
+            encapsulation: self.encapsulation,
             resolvers: self.resolvers,
             refresh_min: self.refresh_min,
             refresh_max: self.refresh_max,
@@ -188,6 +192,15 @@ fn switch(text: &str) -> Result<bool, String> {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+fn encapsulation(text: &str) -> Result<Encapsulation, String> {
+    match text {
+        "always" => Ok(Encapsulation::Always),
+        "cross-subnet" => Ok(Encapsulation::CrossSubnet),
+        "never" => Ok(Encapsulation::Never),
+        _ => Err(format!("\"{text}\" is none of always, cross-subnet and never")),
     }
 }
 

@@ -104,6 +104,14 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "MTU between nodes [default: that of the interface with the node's own address]",
     ),
+    one(
+        "encapsulation",
+        "MINIONET_ENCAPSULATION",
+        "MODE",
+        "always",
+        "Which peers' packets are encapsulated: always, cross-subnet (those beyond the node's own subnet), never (the \
+         routers of the underlay know the pods)",
+    ),
     many(
         "resolvers",
         "MINIONET_RESOLVERS",
