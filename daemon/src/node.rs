@@ -24,7 +24,7 @@ use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
-use minionet_netlink::overlay as kernel;
+use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{debug, error, info, warn};
 
 use crate::firewall::{self, Firewall};
@@ -69,6 +69,14 @@ struct Own {
     me: NodePlan,
     /// Who is in it is a neighbour on the underlay.
     subnet: Cidr,
+}
+
+/// What the kernel refused.
+struct Refused {
+    /// For people.
+    text: String,
+    /// Whether the device itself is as it should be: single peers may be missing then.
+    device_works: bool,
 }
 
 impl Node {
@@ -186,9 +194,12 @@ impl Node {
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.hand_over(&own)?;
+        if refused.as_ref().is_none_or(|r| r.device_works) {
+            self.announce()?;
+        }
         identified?;
         filtered?;
-        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
+        refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
     }
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
@@ -270,7 +281,7 @@ impl Node {
     }
 
     /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay) -> Result<Option<String>> {
+    fn settle(&mut self, wanted: &Overlay) -> Result<Option<Refused>> {
         let mut refused = None;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
@@ -285,13 +296,34 @@ impl Node {
             }
             report(&changes);
             let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
-            let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
-            refused = texts.first().map(|first| match texts.len() {
-                1 => first.clone(),
-                more => format!("{first}, and {} more", more - 1),
-            });
+            refused = self.explain(&wanted.device, &failures)?;
         }
         Ok(refused)
+    }
+
+    /// Says what the kernel refused: the first refusal in full, and how many more there are.
+    fn explain(&mut self, device: &Device, failures: &[Failure]) -> Result<Option<Refused>> {
+        let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
+        let Some(first) = texts.first() else { return Ok(None) };
+        let more = match texts.len() {
+            1 => String::new(),
+            n => format!(", and {} more", n - 1),
+        };
+        let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
+        let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
+        let device_works = !failures.iter().any(|f| f.change.object() == "device");
+        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works }))
+    }
+
+    /// Names the device that has our VNI and port, if one does.
+    fn rival(&mut self, device: &Device) -> Result<String> {
+        let same = |l: &&Link| l.vxlan.as_ref().is_some_and(|v| v.vni == device.vni && v.port == device.port);
+        Ok(self.socket.links()?.iter().find(same).map_or(String::new(), |link| {
+            format!(
+                ": the device {} has them already; remove it, or set vni or port on every node",
+                link.name
+            )
+        }))
     }
 
     /// Makes the nft table what it should be.
@@ -307,7 +339,7 @@ impl Node {
         result
     }
 
-    /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.
+    /// Leaves the node's facts for the plugin.
     fn hand_over(&self, own: &Own) -> Result<()> {
         let underlay = own.plan.underlay();
         let mtu = overlay::pod_mtu(self.config.encapsulation, &own.me.blocks, underlay, self.underlay_mtu);
@@ -325,6 +357,11 @@ impl Node {
                 debug!(dir, "facts for the plugin written");
             }
         }
+        Ok(())
+    }
+
+    /// Tells the container runtime that there is a network.
+    fn announce(&self) -> Result<()> {
         let list = Path::new(&self.config.cni_conf_dir).join(CNI_CONF_FILE);
         if files::replace(&list, &conflist::text(), 0o644)? {
             info!(file = %list.display(), "ready: network configuration list installed");
