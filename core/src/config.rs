@@ -49,6 +49,8 @@ pub struct Config {
     pub encapsulation: Encapsulation,
     /// Resolvers to ask; empty means those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// File with the keys that sign the answers; none if answers are taken unsigned.
+    pub trust_anchor: Option<String>,
     /// Shortest time between two refreshes of the membership.
     pub refresh_min: Duration,
     /// Longest time between two refreshes of the membership.

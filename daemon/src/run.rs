@@ -39,7 +39,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut audit = audits(&config);
-    let mut lookups = Some(Lookups::new(config.resolvers.clone(), config.dns_timeout));
+    let mut lookups = Some(Lookups::new(&config));
     let mut asking: Option<JoinHandle<(Lookups, Round)>> = None;
     let mut refresh = Instant::now();
     // Listening begins before the first look at the tables, so that nothing falls between.
@@ -80,7 +80,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                     audit = audits(&config);
                     // A question that is on its way goes back to nobody; the next one asks anew.
                     asking = None;
-                    lookups = Some(Lookups::new(config.resolvers.clone(), config.dns_timeout));
+                    lookups = Some(Lookups::new(&config));
                     refresh = Instant::now();
                 }
                 Err(error) => error!("the configuration stays as it was: {error:#}"),

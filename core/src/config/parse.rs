@@ -26,6 +26,7 @@ pub(super) struct Draft {
     underlay_mtu: Option<u32>,
     encapsulation: Encapsulation,
     resolvers: Vec<SocketAddr>,
+    trust_anchor: Option<String>,
     refresh_min: Duration,
     refresh_max: Duration,
     dns_timeout: Duration,
@@ -63,6 +64,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "underlay_mtu" => draft.underlay_mtu = Some(number(text, 576, 65535)?),
         "encapsulation" => draft.encapsulation = encapsulation(text)?,
         "resolvers" => draft.resolvers = each(items, resolver)?,
+        "trust_anchor" => draft.trust_anchor = Some(absolute(text)?),
         "refresh_min" => draft.refresh_min = duration(text, "100ms", "1h")?,
         "refresh_max" => draft.refresh_max = duration(text, "100ms", "1h")?,
         "dns_timeout" => draft.dns_timeout = duration(text, "100ms", "1m")?,
@@ -72,7 +74,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "audit_interval" => draft.audit_interval = duration(text, "1s", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
-        "cni_conf_dir" => draft.cni_conf_dir = directory(text)?,
+        "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
         other => return Err(format!("\"{other}\" has no meaning here; this is a mistake in minionetd")),
@@ -114,6 +116,7 @@ impl Draft {
             underlay_mtu: self.underlay_mtu,
             encapsulation: self.encapsulation,
             resolvers: self.resolvers,
+            trust_anchor: self.trust_anchor,
             refresh_min: self.refresh_min,
             refresh_max: self.refresh_max,
             dns_timeout: self.dns_timeout,
@@ -179,7 +182,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn directory(text: &str) -> Result<String, String> {
+fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {

@@ -120,6 +120,14 @@ pub const SETTINGS: &[Setting] = &[
         "DNS servers to ask [default: those of /etc/resolv.conf]",
     ),
     one(
+        "trust_anchor",
+        "MINIONET_TRUST_ANCHOR",
+        "FILE",
+        "",
+        "File with the DNSKEY records that sign the answers; with it, an answer that is not signed by them is no answer \
+         [default: answers are taken unsigned]",
+    ),
+    one(
         "refresh_min",
         "MINIONET_REFRESH_MIN",
         "DURATION",
