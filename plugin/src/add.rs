@@ -16,12 +16,13 @@ use minionet_core::cni::args::Invocation;
 use minionet_core::cni::attachment::{Id, PodLink, Record, SCHEMA};
 use minionet_core::cni::conf::NetConf;
 use minionet_netlink::{Socket, pod};
+use minionet_pods::store::{Found, Journal, Stage, Store};
+use minionet_pods::undo;
 
 use self::error::AddError;
 use self::prepare::Prepared;
 use crate::facts::Directories;
-use crate::store::{Found, Journal, Stage, Store};
-use crate::{stdio, undo};
+use crate::stdio;
 
 /// Carries out ADD.
 pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {

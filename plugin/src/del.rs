@@ -8,10 +8,10 @@ use minionet_core::cni::args::Invocation;
 use minionet_core::cni::attachment::{Key, RecordError};
 use minionet_core::cni::conf::NetConf;
 use minionet_netlink::Socket;
+use minionet_pods::store::Store;
+use minionet_pods::undo::{self, UndoError};
 
 use crate::facts::Directories;
-use crate::store::Store;
-use crate::undo::{self, UndoError};
 
 /// Carries out DEL.
 pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {

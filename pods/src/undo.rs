@@ -35,6 +35,9 @@ impl Coded for UndoError {
 }
 
 /// Removes everything that a record tells of, and the record.
+///
+/// # Errors
+/// [`UndoError`]; the record is still there then, so that it can be tried again.
 pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
     pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
     let id = record.key.id();
@@ -44,6 +47,9 @@ pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(
 }
 
 /// Removes what belongs to an attachment whose record is damaged: it is recognised by its id.
+///
+/// # Errors
+/// As [`attachment`].
 pub fn without_record(host: &mut Socket, store: &Store, key: &Key) -> Result<(), UndoError> {
     let id = key.id();
     link_only(host, key, id)?;
@@ -53,6 +59,9 @@ pub fn without_record(host: &mut Socket, store: &Store, key: &Key) -> Result<(),
 }
 
 /// Removes the veth pair of an attachment that has no record, if there is one.
+///
+/// # Errors
+/// [`UndoError::Kernel`].
 pub fn link_only(host: &mut Socket, key: &Key, id: Id) -> Result<(), UndoError> {
     pod::detach(host, &id.host_ifname(), &id.alias(key))?;
     Ok(())
