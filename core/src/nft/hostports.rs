@@ -203,6 +203,23 @@ pub fn host_port_elements<'a>(
     contents.into()
 }
 
+/// How maps differ from what they must hold: what is there and must not be, with its data, and
+/// what is missing. An element with the right key and the wrong data is in both.
+pub fn map_changes(wanted: &[MapContents], found: &[MapContents]) -> (Vec<MapContents>, Vec<MapContents>) {
+    let without = |all: &[MapContents], others: &[MapContents]| {
+        let other = |map: &MapContents| others.iter().find(|it| it.spec == map.spec);
+        let rest = |map: &MapContents| {
+            let known = other(map).map_or(&[][..], |other| &other.elements);
+            map.elements.iter().filter(|element| !known.contains(element)).cloned().collect()
+        };
+        all.iter()
+            .map(|map| MapContents { spec: map.spec.clone(), elements: rest(map) })
+            .filter(|map| !map.elements.is_empty())
+            .collect()
+    };
+    (without(found, wanted), without(wanted, found))
+}
+
 /// The element for a mapping, and whether it belongs into the first map of its family, for one
 /// address of the node, or into the second.
 fn element(mapping: &PortMapping, pod: IpAddr) -> (usize, Element) {

@@ -115,3 +115,17 @@ fn the_order_of_the_pods_does_not_matter() {
     assert_eq!(forth, contents(&[(&two, &["10.32.1.3"]), (&one, &["10.32.1.2"])]));
     assert!(forth[0].contains(". 79 :"), "{forth:?}");
 }
+
+#[test]
+fn what_differs_is_deleted_and_added() {
+    let ports = [mapping(Protocol::Tcp, None, 80)];
+    let of = |ip: &str| host_port_elements([(&ports[..], vec![ip.parse().unwrap()])]);
+    let (one, two, none) = (of("10.32.1.2"), of("10.32.1.3"), host_port_elements([]));
+    assert_eq!(map_changes(&one, &one), (vec![], vec![]));
+    let filled = |all: &[MapContents]| -> Vec<_> {
+        all.iter().filter(|map| !map.elements.is_empty()).cloned().collect()
+    };
+    assert_eq!(map_changes(&one, &none), (vec![], filled(&one)));
+    assert_eq!(map_changes(&none, &one), (filled(&one), vec![]));
+    assert_eq!(map_changes(&one, &two), (filled(&two), filled(&one)));
+}
