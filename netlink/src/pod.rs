@@ -98,7 +98,7 @@ pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool,
 
 /// Deletes the veth pair of an attachment, if it is there; says whether it was.
 ///
-/// A device of that name that is not the attachment's is left alone.
+/// A device of that name whose alias begins otherwise is not the attachment's and left alone.
 ///
 /// # Errors
 /// [`Error`] when the kernel cannot be asked or refuses.
@@ -119,7 +119,7 @@ pub fn detach(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool,
 fn is_ours(link: &Link, alias: &str) -> bool {
     link.kind.as_deref() == Some("veth")
         && match &link.alias {
-            Some(found) => found == alias,
+            Some(found) => found.starts_with(alias),
             None => link.mac == Some(MacAddr::POD_GATEWAY),
         }
 }

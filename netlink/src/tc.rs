@@ -7,6 +7,7 @@
 
 mod requests;
 
+use minionet_core::addr::MacAddr;
 use minionet_core::cni::attachment::{Limits, PodLink};
 use minionet_core::constants::DOOMED_GROUP;
 use netlink_packet_core::Emitable;
@@ -58,7 +59,7 @@ pub fn limit(host: &mut Socket, link: &PodLink, limits: &Limits) -> Result<(), E
     }
     let (Some(bucket), Some(ifb)) = (&limits.egress, &limits.ifb) else { return Ok(()) };
     // What a killed predecessor with the same name left.
-    unlimit(host, link, limits, Destroy::Now)?;
+    unlimit(host, ifb, &link.alias, Destroy::Now)?;
     host.execute(requests::create_ifb(ifb, link), || format!("make the device {ifb} (ifb)"))?;
     let inner = find(host, ifb)?;
     let steps = [
@@ -83,13 +84,15 @@ pub enum Destroy {
     Later,
 }
 
-/// Removes the device of the limits, if it is there; the rest goes with the veth pair.
+/// Removes the device of an attachment's limits, if it is there; the rest goes with the veth pair.
+///
+/// It is recognised by how its alias begins; a device of that name that is not the attachment's
+/// is left alone.
 ///
 /// # Errors
 /// [`Error`] when the kernel cannot be asked or refuses.
-pub fn unlimit(host: &mut Socket, link: &PodLink, limits: &Limits, destroy: Destroy) -> Result<(), Error> {
-    let Some(ifb) = &limits.ifb else { return Ok(()) };
-    let found = host.link(Which::Name(ifb))?.filter(|found| is_ours(found, link));
+pub fn unlimit(host: &mut Socket, ifb: &str, alias: &str, destroy: Destroy) -> Result<(), Error> {
+    let found = host.link(Which::Name(ifb))?.filter(|found| is_ours(found, alias));
     let Some(found) = found.filter(|found| destroy == Destroy::Now || found.group != DOOMED_GROUP) else {
         return Ok(());
     };
@@ -114,7 +117,8 @@ pub fn read(host: &mut Socket, link: &PodLink, limits: &Limits) -> Result<FoundL
     let Some(outer) = host.link(Which::Name(&link.host_ifname))? else { return Ok(found) };
     found.ingress = bucket(host, outer.index)?;
     let Some(ifb) = &limits.ifb else { return Ok(found) };
-    let Some(inner) = host.link(Which::Name(ifb))?.filter(|inner| inner.up && is_ours(inner, link)) else {
+    let Some(inner) = host.link(Which::Name(ifb))?.filter(|inner| inner.up && is_ours(inner, &link.alias))
+    else {
         return Ok(found);
     };
     if redirects(host, outer.index, inner.index)? {
@@ -123,13 +127,13 @@ pub fn read(host: &mut Socket, link: &PodLink, limits: &Limits) -> Result<FoundL
     Ok(found)
 }
 
-/// Whether a device is the one of this attachment's limits. As with the veth pair, the alias
-/// comes a moment after the device, which is known by its MAC until then.
-fn is_ours(found: &Link, link: &PodLink) -> bool {
+/// Whether a device is the one of an attachment's limits. As with the veth pair, the alias comes
+/// a moment after the device, which is known by its MAC until then.
+fn is_ours(found: &Link, alias: &str) -> bool {
     found.kind.as_deref() == Some("ifb")
         && match &found.alias {
-            Some(alias) => *alias == link.alias,
-            None => found.mac == Some(link.host_mac),
+            Some(found) => found.starts_with(alias),
+            None => found.mac == Some(MacAddr::POD_GATEWAY),
         }
 }
 

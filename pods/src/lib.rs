@@ -8,7 +8,14 @@
 //! |---|---|
 //! | [`store`] | records and leases below `/run/minionet` |
 //! | [`undo`] | taking an attachment apart |
+//! | [`collector`] | finding and removing what nobody will ever remove |
+//! | [`heartbeat`] | whether the daemon lives |
+//! | [`boot`] | which boot this is |
 
+pub mod boot;
+pub mod capabilities;
+pub mod collector;
+pub mod heartbeat;
 pub mod store;
 pub mod undo;
 

@@ -60,9 +60,8 @@ pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Er
 /// says whether it is the other end of the pair at all.
 fn take_out(pod: &mut Socket, inner: u32, outer: &Link, link: &PodLink) -> Result<bool, Error> {
     let found = pod.link(Which::Index(inner))?;
-    let is_pair = |l: &Link| {
-        l.kind.as_deref() == Some("veth") && l.lower == Some(outer.index) && l.name == link.ifname
-    };
+    let is_pair =
+        |l: &Link| l.kind.as_deref() == Some("veth") && l.lower == Some(outer.index) && l.name == link.ifname;
     if !found.as_ref().is_some_and(is_pair) {
         return Ok(false);
     }
