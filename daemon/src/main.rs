@@ -7,6 +7,7 @@ mod cli;
 mod conflist;
 mod files;
 mod firewall;
+mod hostports;
 mod logging;
 mod node;
 mod notices;

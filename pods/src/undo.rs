@@ -64,11 +64,11 @@ pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(
 /// As [`attachment`].
 pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
     if heartbeat::is_alive(store.root()) {
+        capabilities::withdraw(host, record, Destroy::Later)?;
         // Whatever is in the way of this, the slow way is there for.
         if let Some(netns) = open(&record.netns)
             && let Ok(Fate::Doomed | Fate::Absent) = pod::doom(host, &netns, &record.link)
         {
-            capabilities::withdraw(host, record, Destroy::Later)?;
             capabilities::forget(host, record);
             return release(store, record);
         }
