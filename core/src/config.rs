@@ -19,6 +19,7 @@ use thiserror::Error;
 pub use self::settings::{SETTINGS, Setting, Shape};
 pub use self::source::{Layer, Place, Value};
 use crate::addr::Cidr;
+use crate::overlay::Encapsulation;
 use crate::plan::{AddressPlan, PlanError, PlanSpec, PodNetwork};
 
 /// Checked configuration.
@@ -44,8 +45,12 @@ pub struct Config {
     pub port: u16,
     /// MTU of the underlay in octets, where it shall not be read from the interface.
     pub underlay_mtu: Option<u32>,
+    /// Which peers' packets are encapsulated.
+    pub encapsulation: Encapsulation,
     /// Resolvers to ask; empty means those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// File with the keys that sign the answers; none if answers are taken unsigned.
+    pub trust_anchor: Option<String>,
     /// Shortest time between two refreshes of the membership.
     pub refresh_min: Duration,
     /// Longest time between two refreshes of the membership.

@@ -1,11 +1,16 @@
-//! The nft table of the overlay: compared with what the kernel holds, and replaced when it differs.
+//! The nft table of the overlay: compared with what the kernel holds, and mended where it differs.
+
+use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 use minionet_core::addr::Cidr;
+use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
-use minionet_core::nft::{KUBE_PROXY_MARK, Masquerade, masquerade};
-use minionet_core::nft::{Ruleset, TABLE};
+use minionet_core::nft::{
+    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Ruleset, SetSpec, TABLE, guard, masquerade,
+    member_sets,
+};
 use minionet_core::plan::AddressPlan;
 use minionet_netlink::nft::Nft;
 use tracing::info;
@@ -24,17 +29,69 @@ impl Firewall {
         Ok(Firewall { nft: Nft::open()? })
     }
 
-    /// Replaces the table when it is not as it should be, and says what was wrong with it.
+    /// Mends the table where it is not as it should be: a member that comes or goes is an element
+    /// of a set, for anything else the table is replaced as a whole. Unless `trusted`, nobody is
+    /// taken out of the members: what an earlier run knew may still be right.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or refuses the table.
-    pub fn reconcile(&mut self, wanted: &Ruleset) -> Result<()> {
+    /// When the kernel cannot be asked, or refuses.
+    pub fn reconcile(&mut self, wanted: &Ruleset, trusted: bool) -> Result<()> {
         let drift = self.nft.drift(wanted)?;
-        if let Some(first) = drift.first() {
-            info!("nft table inet {TABLE}: {first}{}", more(drift.len()));
-            self.nft.apply(wanted)?;
+        let members = Members::of(&drift);
+        if members.differences() < drift.len() {
+            let others = drift.iter().find(|d| !Members::has(d));
+            if let Some(first) = others {
+                info!("nft table inet {TABLE}: {first}{}", more(drift.len()));
+            }
+            return Ok(self.nft.apply(wanted)?);
+        }
+        for (spec, come, gone) in members.sets {
+            if !come.is_empty() {
+                self.nft.put_elements(TABLE, &spec, &come)?;
+            }
+            if trusted && !gone.is_empty() {
+                self.nft.delete_elements(TABLE, &spec, &gone)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// The differences that concern members only: who has to come in and who to go out, by set.
+struct Members {
+    sets: Vec<(SetSpec, Vec<Element>, Vec<Element>)>,
+}
+
+impl Members {
+    fn of(drift: &[Drift]) -> Self {
+        let pick = |spec: SetSpec| {
+            let mut come = Vec::new();
+            let mut gone = Vec::new();
+            for difference in drift {
+                match difference {
+                    Drift::ElementMissing { set, element } if *set == spec.name => come.push(element.clone()),
+                    Drift::ElementUnexpected { set, element } if *set == spec.name => {
+                        gone.push(element.clone())
+                    }
+                    _ => {}
+                }
+            }
+            (spec, come, gone)
+        };
+        Members { sets: member_sets().into_iter().map(pick).collect() }
+    }
+
+    fn has(difference: &Drift) -> bool {
+        match difference {
+            Drift::ElementMissing { set, .. } | Drift::ElementUnexpected { set, .. } => {
+                member_sets().iter().any(|spec| spec.name == *set)
+            }
+            _ => false,
+        }
+    }
+
+    fn differences(&self) -> usize {
+        self.sets.iter().map(|(_, come, gone)| come.len() + gone.len()).sum()
     }
 }
 
@@ -46,13 +103,18 @@ fn more(differences: usize) -> String {
 }
 
 /// What the table should hold.
-pub fn ruleset(config: &Config, plan: &AddressPlan) -> Ruleset {
+pub fn ruleset(config: &Config, plan: &AddressPlan, members: Vec<IpAddr>) -> Ruleset {
     let networks = |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(IpNetwork::from).collect();
-    let nothing = Ruleset::new(TABLE);
+    let guarded = guard(&Guard {
+        port: config.port,
+        vni: config.vni,
+        pod_links: HOST_IFNAME_PREFIX.to_owned(),
+        members,
+    });
     if !config.masquerade {
-        return nothing;
+        return guarded;
     }
-    nothing.with(masquerade(&Masquerade {
+    guarded.with(masquerade(&Masquerade {
         pods: networks(&mut plan.spec().pod_networks.iter().map(|p| p.network)),
         exempt: networks(&mut config.masquerade_exempt.iter().copied()),
         foreign_mark: KUBE_PROXY_MARK,

@@ -12,6 +12,7 @@
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
 //! | [`monitor`] | notifications that something of ours was changed |
+//! | [`departures`] | notifications that interfaces of pods are to go, or are gone |
 //! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
 //! | [`pod`] | the veth pair of a pod: made, examined, removed |
@@ -19,6 +20,7 @@
 
 pub mod address;
 mod decode;
+pub mod departures;
 pub mod error;
 pub mod link;
 pub mod monitor;

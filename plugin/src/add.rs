@@ -16,12 +16,13 @@ use minionet_core::cni::args::Invocation;
 use minionet_core::cni::attachment::{Id, PodLink, Record, SCHEMA};
 use minionet_core::cni::conf::NetConf;
 use minionet_netlink::{Socket, pod};
+use minionet_pods::store::{Claim, Found, Journal, Stage, Store};
+use minionet_pods::undo;
 
 use self::error::AddError;
 use self::prepare::Prepared;
 use crate::facts::Directories;
-use crate::store::{Found, Journal, Stage, Store};
-use crate::{stdio, undo};
+use crate::stdio;
 
 /// Carries out ADD.
 pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
@@ -77,8 +78,10 @@ fn clear_dead(
     store: &Store,
     host: &mut Socket,
 ) -> Result<(), Failure> {
-    if found.is_in_flight() {
-        return Err(AddError::InFlight.into());
+    match found.claim_now()? {
+        Claim::Ours => {}
+        Claim::Busy => return Err(AddError::InFlight.into()),
+        Claim::Gone => return Ok(()),
     }
     let record = found.read()??;
     record.belongs_to(&prepared.key)?;

@@ -20,6 +20,9 @@ pub const SCHEMA: u32 = 1;
 /// First letters of the name of the host's end of a pod's veth pair.
 pub const HOST_IFNAME_PREFIX: &str = "mnet";
 
+/// First word of the alias of every host's end.
+const ALIAS_START: &str = "minionet ";
+
 /// Most octets of an interface's alias: `IFALIASZ` of the kernel (`linux/if.h`) without the NUL.
 const ALIAS_MAX: usize = 255;
 
@@ -63,10 +66,23 @@ impl Id {
     /// The interface alias by which the host's end is recognised as this attachment's: the
     /// whole id first, then what a person wants to know, cut to what the kernel takes.
     pub fn alias(self, key: &Key) -> String {
-        let mut text = format!("minionet {self} {} {} {}", key.network, key.ifname, key.container);
+        let start = self.alias_start();
+        let mut text = format!("{start}{} {} {}", key.network, key.ifname, key.container);
         let end = (0..=ALIAS_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
         text
+    }
+}
+
+impl Id {
+    /// How the alias of the host's end begins: enough to know whose it is.
+    pub fn alias_start(self) -> String {
+        format!("{ALIAS_START}{self} ")
+    }
+
+    /// The attachment to which an interface with this alias belongs.
+    pub fn from_alias(alias: &str) -> Option<Self> {
+        alias.strip_prefix(ALIAS_START)?.split(' ').next()?.parse().ok()
     }
 }
 

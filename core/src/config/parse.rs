@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::source::{Place, Value};
 use super::{Config, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
+use crate::overlay::Encapsulation;
 use crate::plan::PodNetwork;
 
 /// Values as far as they are known.
@@ -23,7 +24,9 @@ pub(super) struct Draft {
     vni: u32,
     port: u16,
     underlay_mtu: Option<u32>,
+    encapsulation: Encapsulation,
     resolvers: Vec<SocketAddr>,
+    trust_anchor: Option<String>,
     refresh_min: Duration,
     refresh_max: Duration,
     dns_timeout: Duration,
@@ -59,7 +62,9 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         // 1280 is the least that IPv6 works with (RFC 8200 section 5), and the pods' packets
         // need room for the encapsulation.
         "underlay_mtu" => draft.underlay_mtu = Some(number(text, 576, 65535)?),
+        "encapsulation" => draft.encapsulation = encapsulation(text)?,
         "resolvers" => draft.resolvers = each(items, resolver)?,
+        "trust_anchor" => draft.trust_anchor = Some(absolute(text)?),
         "refresh_min" => draft.refresh_min = duration(text, "100ms", "1h")?,
         "refresh_max" => draft.refresh_max = duration(text, "100ms", "1h")?,
         "dns_timeout" => draft.dns_timeout = duration(text, "100ms", "1m")?,
@@ -69,7 +74,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "audit_interval" => draft.audit_interval = duration(text, "1s", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
-        "cni_conf_dir" => draft.cni_conf_dir = directory(text)?,
+        "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
         other => return Err(format!("\"{other}\" has no meaning here; this is a mistake in minionetd")),
@@ -109,7 +114,9 @@ impl Draft {
             vni: self.vni,
             port: self.port,
             underlay_mtu: self.underlay_mtu,
+            encapsulation: self.encapsulation,
             resolvers: self.resolvers,
+            trust_anchor: self.trust_anchor,
             refresh_min: self.refresh_min,
             refresh_max: self.refresh_max,
             dns_timeout: self.dns_timeout,
@@ -175,7 +182,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn directory(text: &str) -> Result<String, String> {
+fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
@@ -188,6 +195,15 @@ fn switch(text: &str) -> Result<bool, String> {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+fn encapsulation(text: &str) -> Result<Encapsulation, String> {
+    match text {
+        "always" => Ok(Encapsulation::Always),
+        "cross-subnet" => Ok(Encapsulation::CrossSubnet),
+        "never" => Ok(Encapsulation::Never),
+        _ => Err(format!("\"{text}\" is none of always, cross-subnet and never")),
     }
 }
 

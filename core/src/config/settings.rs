@@ -104,12 +104,28 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "MTU between nodes [default: that of the interface with the node's own address]",
     ),
+    one(
+        "encapsulation",
+        "MINIONET_ENCAPSULATION",
+        "MODE",
+        "always",
+        "Which peers' packets are encapsulated: always, cross-subnet (those beyond the node's own subnet), never (the \
+         routers of the underlay know the pods)",
+    ),
     many(
         "resolvers",
         "MINIONET_RESOLVERS",
         "ADDRESS[:PORT]",
         "",
         "DNS servers to ask [default: those of /etc/resolv.conf]",
+    ),
+    one(
+        "trust_anchor",
+        "MINIONET_TRUST_ANCHOR",
+        "FILE",
+        "",
+        "File with the DNSKEY records that sign the answers; with it, an answer that is not signed by them is no answer \
+         [default: answers are taken unsigned]",
     ),
     one(
         "refresh_min",

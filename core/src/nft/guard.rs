@@ -84,6 +84,17 @@ pub fn guard(policy: &Guard) -> Ruleset {
                     Verdict::Drop.into(),
                 ])
                 .comment("not the pod's own address"),
+                // Masqueraded, it would come to another node from a member's address. Whole
+                // packets are seen here: fragments are put together before, at -400
+                // (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+                Rule::of([
+                    Field::IIFNAME.starts_with(policy.pod_links.as_str()),
+                    Field::UDP_DPORT.is(Value::Service(policy.port)),
+                    Field::Header(VNI).is(vni(policy)),
+                    Statement::Counter,
+                    Verdict::Drop.into(),
+                ])
+                .comment("a pod that pretends to be a node"),
             ],
         ),
     ];
@@ -93,15 +104,18 @@ pub fn guard(policy: &Guard) -> Ruleset {
 /// Drops what comes from elsewhere, but only of this overlay: another one on the same port, with
 /// another network identifier, is none of our business.
 fn stranger(policy: &Guard, condition: Statement) -> Rule {
-    let vni = policy.vni.to_be_bytes()[1..].to_vec();
     Rule::of([
         Field::UDP_DPORT.is(Value::Service(policy.port)),
         condition,
-        Field::Header(VNI).is(Value::Integer(vni)),
+        Field::Header(VNI).is(vni(policy)),
         Statement::Counter,
         Verdict::Drop.into(),
     ])
     .comment("not a member")
+}
+
+fn vni(policy: &Guard) -> Value {
+    Value::Integer(policy.vni.to_be_bytes()[1..].to_vec())
 }
 
 fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
@@ -143,6 +157,7 @@ mod tests {
 \tchain sources {
 \t\ttype filter hook prerouting priority -300; policy accept;
 \t\tiifname \"mn*\" fib saddr . iif oif missing counter drop comment \"not the pod's own address\"
+\t\tiifname \"mn*\" udp dport 4789 @th,96,24 0x001001 counter drop comment \"a pod that pretends to be a node\"
 \t}
 }
 "

@@ -37,7 +37,7 @@ pub fn table(socket: &mut NftSocket, table: &str) -> Result<Option<Observed>, Nf
             sets.push(with_elements(socket, table, name, spec)?);
         }
     }
-    // The kernel's filter for chains is younger than the oldest kernel we support.
+    // The chains of all tables come; those of others are passed over.
     let mut chains = Vec::new();
     for reply in socket.dump(GETCHAIN, NFPROTO_INET, Attrs::default(), &action)? {
         chains.extend(chain(&reply, table).map_err(malformed)?);

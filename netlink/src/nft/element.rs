@@ -12,8 +12,9 @@ use super::expr::{decode_verdict, encode_verdict, value};
 use super::uapi::*;
 use super::wire::{Attrs, Malformed, Parsed};
 
-/// How much of the 65535 bytes of the list attribute is used before another message is begun: an
-/// element takes at most some 400 bytes.
+/// How much of the 65535 octets of the list attribute is used before another message is begun. An
+/// element takes less than 1 KiB: its keys and data have at most 64 octets each
+/// (`NFT_DATA_VALUE_MAXLEN`, linux/netfilter/nf_tables.h), the name of a chain 256.
 const LIST_LIMIT: usize = 60_000;
 
 /// Appends messages that add (`NEWSETELEM`) or delete (`DELSETELEM`) elements, as many as needed.

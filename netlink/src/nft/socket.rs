@@ -18,9 +18,9 @@ use super::wire::{Attrs, Malformed, Parsed};
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// The kernel answers at once; this only keeps a lost answer from hanging us for ever.
 const TIMEOUT_SECONDS: i64 = 10;
-/// The kernel builds dumps in pieces of at most 32 KiB (netlink_recvmsg, net/netlink/af_netlink.c);
-/// single answers can be longer by one attribute.
-const DATAGRAM: usize = 128 << 10;
+/// The kernel builds dumps in pieces of at most 32 KiB (netlink_recvmsg, net/netlink/af_netlink.c),
+/// and single answers in less.
+const DATAGRAM: usize = 64 << 10;
 /// `sizeof(struct nlmsghdr)`.
 const NLMSG_HEADER: usize = 16;
 

@@ -29,7 +29,10 @@ impl Namespace {
             );
             File::open("/proc/thread-self/ns/net").unwrap()
         };
-        let namespace = Self(std::thread::spawn(make).join().unwrap());
+        let namespace = match std::thread::spawn(make).join() {
+            Ok(namespace) => Self(namespace),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
         namespace.run("ip link set lo up");
         namespace
     }

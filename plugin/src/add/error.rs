@@ -39,8 +39,8 @@ pub enum AddError {
         /// The most that works, in octets.
         most: u32,
     },
-    /// Another ADD for the same container and interface is at work.
-    #[error("another ADD for this container and interface is at work: wait for it, or DEL it")]
+    /// Another call for the same container and interface is at work.
+    #[error("another call for this container and interface is at work: wait for its end")]
     InFlight,
     /// The container has the interface already.
     #[error("interface {ifname} of this container is attached already, with {addresses}: DEL it first")]

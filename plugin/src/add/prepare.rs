@@ -1,6 +1,5 @@
 //! Everything that an ADD needs to know, gathered and checked before anything is changed.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use minionet_core::cni::{Failure, Version};
 use minionet_core::handoff::NodeFacts;
 use minionet_netlink::Error;
 use minionet_netlink::netns::Netns;
+use minionet_pods::boot;
 
 use super::error::AddError;
 use crate::facts::{self, Directories};
@@ -70,7 +70,7 @@ impl Prepared {
                 ifname: invocation.ifname.clone(),
             },
             pod: args.pod,
-            boot: boot(),
+            boot: boot::current().to_owned(),
             netns,
             netns_ref,
             mtu,
@@ -110,10 +110,4 @@ fn open_netns(path: &str) -> Result<Netns, AddError> {
         return Err(AddError::OwnNetns { path: path.to_owned() });
     }
     Ok(netns)
-}
-
-/// The number of this boot; a record from another tells of nothing that exists.
-fn boot() -> String {
-    // Nothing depends on it as long as the runtime directory lies on a tmpfs.
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
 }

@@ -69,6 +69,9 @@ fn the_alias_begins_with_the_whole_id_and_fits() {
     let alias = key.id().alias(&key);
     assert!(alias.len() <= 255, "{}", alias.len());
     assert!(alias.starts_with(&format!("minionet {} nnn", key.id())));
+    assert!(alias.starts_with(&key.id().alias_start()));
+    assert_eq!(Id::from_alias(&alias), Some(key.id()));
+    assert_eq!(Id::from_alias("minionet of mine"), None);
 }
 
 #[test]

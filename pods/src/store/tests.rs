@@ -9,7 +9,7 @@ use minionet_core::plan::Block;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Stage, Store, StoreError};
+use super::{Claim, Stage, Store, StoreError};
 
 fn space(cidrs: &[&str]) -> Space {
     let block = |text: &&str| {
@@ -206,14 +206,44 @@ fn an_add_at_work_is_told_from_a_dead_one() {
     let fixture = Fixture::new(&["10.32.1.0/24"]);
     let key = key("a");
     let journal = fixture.store.lock().unwrap().record(&record(&key, &fixture.space, vec![])).unwrap();
-    let found = fixture.store.find(key.id()).unwrap().unwrap();
+    let mut found = fixture.store.find(key.id()).unwrap().unwrap();
     assert_eq!(found.stage, Stage::Adding);
-    assert!(found.is_in_flight());
+    assert_eq!(found.claim_now().unwrap(), Claim::Busy);
     drop(journal);
-    assert!(!found.is_in_flight());
+    assert_eq!(found.claim_now().unwrap(), Claim::Ours);
     fixture.store.lock().unwrap().forget(key.id()).unwrap();
     assert!(!found.claim().unwrap(), "the record is gone");
     assert!(fixture.store.find(key.id()).unwrap().is_none());
+}
+
+#[test]
+fn an_add_that_ended_since_it_was_found_is_not_dead() {
+    let fixture = Fixture::new(&["10.32.1.0/24"]);
+    let key = key("a");
+    let journal = fixture.store.lock().unwrap().record(&record(&key, &fixture.space, vec![])).unwrap();
+    let mut found = fixture.store.find(key.id()).unwrap().unwrap();
+    journal.complete().unwrap();
+    drop(journal);
+    assert_eq!(found.claim_now().unwrap(), Claim::Ours);
+    assert_eq!(found.stage, Stage::Ready);
+    fixture.store.lock().unwrap().forget(key.id()).unwrap();
+    assert_eq!(found.claim_now().unwrap(), Claim::Gone);
+}
+
+#[test]
+fn an_earlier_boot_holds_nothing() {
+    let fixture = Fixture::new(&["10.32.1.0/29"]);
+    for (container, boot) in [("old", "another"), ("new", crate::boot::current())] {
+        let key = key(container);
+        let mut locked = fixture.store.lock().unwrap();
+        let addresses = locked.lease(&fixture.space, &[], key.id()).unwrap();
+        let record = Record { boot: boot.into(), ..record(&key, &fixture.space, addresses) };
+        locked.record(&record).unwrap().complete().unwrap();
+    }
+    fs::write(fixture.path("boot"), "another").unwrap();
+    assert_eq!(fixture.store.lock().unwrap().prune().unwrap(), 1);
+    assert_eq!(fixture.store.recorded().unwrap(), [key("new").id()].into());
+    assert_eq!(fixture.store.lock().unwrap().free(&fixture.space).unwrap(), 4);
 }
 
 #[test]
