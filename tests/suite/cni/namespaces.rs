@@ -124,9 +124,9 @@ fn every_path_to_a_namespace_works() -> Result<()> {
             attachment.netns = netns.to_owned();
             let result = add(node, &attachment, &conf("1.1.0")).with_context(|| netns.to_owned())?;
             ensure!(result["interfaces"][1]["sandbox"] == netns, "{result}");
-            ensure!(sandbox.links()? == ["lo", "eth0"]);
+            sandbox.has(&["lo", "eth0"])?;
             del(node, &attachment, &conf("1.1.0"))?;
-            ensure!(sandbox.links()? == ["lo"]);
+            sandbox.has(&["lo"])?;
         }
         sleeper.kill()?;
         sleeper.wait()?;

@@ -110,7 +110,6 @@ fn addresses_that_cannot_be_had_are_refused() -> Result<()> {
             "",
             "x",
             "::ffff:10.32.1.5",
-            "10.32.1.5,",
         ];
         for text in bad {
             for origin in ["runtimeConfig", "args.cni", "CNI_ARGS"] {
@@ -127,7 +126,7 @@ fn addresses_that_cannot_be_had_are_refused() -> Result<()> {
         sandbox.attachment.args.clear();
         let two = conf_with(json!({"runtimeConfig": {"ips": ["10.32.1.5", "10.32.1.6"]}}));
         fails(&call(node, "ADD", &sandbox.attachment, &two)?, 7, &["10.32.1.5", "10.32.1.6"])?;
-        ensure!(sandbox.links()? == ["lo"]);
+        sandbox.has(&["lo"])?;
         before.returns(node)
     })
 }
@@ -141,7 +140,7 @@ fn an_address_in_use_names_its_holder() -> Result<()> {
         let with_holder = HostState::of(node)?;
         let answer = call(node, "ADD", &other.attachment, &wish)?;
         fails(&answer, 111, &["10.32.1.50", "holder", "eth0"])?;
-        ensure!(other.links()? == ["lo"]);
+        other.has(&["lo"])?;
         fails(&call(node, "ADD", &holder.attachment, &wish)?, 112, &["eth0", "10.32.1.50"])?;
         with_holder.returns(node)?;
         // A failed ADD is followed by a DEL, which must not take the holder's address.
@@ -190,7 +189,6 @@ fn macs_that_no_interface_can_have_are_refused() -> Result<()> {
             "0a:00",
             "x",
             "0a:00:00:00:00:01:02",
-            "",
         ] {
             let conf = conf_with(json!({"runtimeConfig": {"mac": mac}}));
             let answer = call(node, "ADD", &sandbox.attachment, &conf)?;
@@ -200,7 +198,7 @@ fn macs_that_no_interface_can_have_are_refused() -> Result<()> {
             fails(&answer, 4, &["CNI_ARGS", mac]).with_context(|| format!("{mac:?}"))?;
             sandbox.attachment.args.clear();
         }
-        ensure!(sandbox.links()? == ["lo"]);
+        sandbox.has(&["lo"])?;
         before.returns(node)
     })
 }

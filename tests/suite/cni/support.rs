@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use netns_testbed::cni::{Attachment, CniAnswer, CniCall};
-use netns_testbed::{Cluster, Namespace, Node};
+use netns_testbed::{Cluster, Namespace, Node, eventually};
 use serde_json::{Map, Value, json};
 
 pub use state::HostState;
@@ -74,6 +74,21 @@ impl Sandbox {
     /// The interfaces of the container.
     pub fn links(&self) -> Result<Vec<String>> {
         state::link_names(&self.namespace)
+    }
+
+    /// The container has these interfaces and no others.
+    ///
+    /// A deleted one has lost its name at once, and is destroyed by the daemon a moment later.
+    pub fn has(&self, names: &[&str]) -> Result<()> {
+        let look = || {
+            let links = self.links()?;
+            ensure!(links == names, "it has {links:?}");
+            Ok(())
+        };
+        if names.contains(&"eth0") || !self.links()?.iter().any(|name| name == "eth0") {
+            return Ok(eventually(&format!("the container to have {names:?}"), PATIENT, look)?);
+        }
+        look()
     }
 }
 
