@@ -45,22 +45,27 @@ pub fn matrix(pods: &[&str], pairs: &[Pair], paint: Paint) -> String {
 fn full(pods: &[&str], pairs: &[&Pair], paint: Paint) -> String {
     let known: BTreeMap<(&str, &str), Option<u64>> =
         pairs.iter().map(|pair| ((pair.from.as_str(), pair.to.as_str()), pair.rtt_us)).collect();
-    let cell = |from: &str, to: &str| match known.get(&(from, to)) {
+    let cell = &|from: &str, to: &str| match known.get(&(from, to)) {
         Some(Some(rtt)) => rtt.to_string(),
         Some(None) => "LOST".to_owned(),
         None => ".".to_owned(),
     };
+    // Above a column, the number says it all.
+    let above = |pod: &str| pod.strip_prefix("pod").unwrap_or(pod).to_owned();
     let name = pods.iter().map(|pod| pod.len()).max().unwrap_or(0);
-    let longest = pods.iter().flat_map(|from| pods.iter().map(move |to| cell(from, to).len())).max();
-    let width = longest.unwrap_or(0).max(name) + 1;
-    let per_block = ((WIDTH - name) / width).max(1);
+    let cells = pods.iter().flat_map(|from| pods.iter().map(move |to| cell(from, to)));
+    let longest = cells.chain(pods.iter().map(|pod| above(pod))).map(|cell| cell.len()).max();
+    let width = longest.unwrap_or(0) + 2;
+    // Blocks of about the same size.
+    let blocks = pods.len().div_ceil(((WIDTH - name) / width).max(1)).max(1);
+    let per_block = pods.len().div_ceil(blocks).max(1);
     let mut text = String::new();
     for (number, block) in pods.chunks(per_block).enumerate() {
         if number > 0 {
             text.push('\n');
         }
-        let above: String = block.iter().map(|to| format!("{to:>width$}")).collect();
-        let _ = writeln!(text, "{:name$}{above}", "");
+        let heads: String = block.iter().map(|to| format!("{:>width$}", above(to))).collect();
+        let _ = writeln!(text, "{:name$}{heads}", "");
         for from in pods {
             let _ = write!(text, "{from:name$}");
             for to in block {
@@ -139,13 +144,13 @@ mod tests {
         let expected = "
 Reachability over IPv4
 round-trip times in microseconds, from the pod on the left to the pod above
-       pod1-1 pod1-2 pod2-1 pod2-2 pod3-1 pod3-2
-pod1-1      .     90     91     92     93     94
-pod1-2     95      .     96     97     98     99
-pod2-1    100    101      .    102    103    104
-pod2-2    105    106    107      .    108    109
-pod3-1    110    111    112    113      .    114
-pod3-2    115    116    117    118    119      .
+        1-1  1-2  2-1  2-2  3-1  3-2
+pod1-1    .   90   91   92   93   94
+pod1-2   95    .   96   97   98   99
+pod2-1  100  101    .  102  103  104
+pod2-2  105  106  107    .  108  109
+pod3-1  110  111  112  113    .  114
+pod3-2  115  116  117  118  119    .
 complete: 30 of 30 answered
 ";
         assert_eq!(text, expected);
@@ -157,7 +162,7 @@ complete: 30 of 30 answered
         let mut pairs = pairs(&names, Family::V6);
         pairs[1].rtt_us = None;
         let text = render(&names, &pairs);
-        assert!(text.contains("pod1-1      .     90\npod1-2   LOST      .\n"), "{text}");
+        assert!(text.contains("pod1-1     .    90\npod1-2  LOST     .\n"), "{text}");
         assert!(text.contains("Reachability over IPv6") && !text.contains("IPv4"), "{text}");
         assert!(text.ends_with("INCOMPLETE: 1 of 2 answered\n"), "{text}");
     }

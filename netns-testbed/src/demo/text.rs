@@ -54,7 +54,7 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
         }
     }
     format!(
-        "{}nodes in {}, pods in {}; the rest follows from a node's address\n{}",
+        "{}nodes in {}, pods in {};\nall else follows from a node's address\n{}",
         heading(paint, "Address plan"),
         list(&plan.node_networks),
         list(&plan.pod_networks),
@@ -87,13 +87,21 @@ pub fn join(join: &Join, paint: Paint) -> String {
     let _ = writeln!(text, "{}", judged(paint, join.all_ms.is_some(), &verdict));
     let answered = join.back.iter().filter(|pair| pair.rtt_us.is_some()).count();
     let _ = writeln!(text, "and it reached {answered} of {} pods' addresses itself", join.back.len());
-    text.push_str("first answers:\n");
-    let mut cells = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let of_family = join.reached.iter().filter(|reached| Family::of(reached.address) == family);
-        cells.extend(of_family.map(|reached| format!("{} {family} {}", reached.pod, ms(reached.ms))));
+    let families = [Family::V4, Family::V6];
+    let asked = |family| join.reached.iter().filter(move |one| Family::of(one.address) == family);
+    let names: Vec<String> =
+        families.iter().filter(|one| asked(**one).next().is_some()).map(ToString::to_string).collect();
+    let _ = writeln!(text, "first answers over {}, in ms:", names.join(" and "));
+    // By pod, in their order.
+    let mut cells: Vec<(&str, String)> = Vec::new();
+    for reached in &join.reached {
+        let time = reached.ms.map_or("never".to_owned(), |ms| format!("{ms:.0}"));
+        match cells.iter_mut().find(|(pod, _)| *pod == reached.pod) {
+            Some((_, cell)) => cell.extend([" ", &time]),
+            None => cells.push((&reached.pod, format!("{} {time}", reached.pod))),
+        }
     }
-    text + &grid(&cells)
+    text + &grid(&cells.into_iter().map(|(_, cell)| cell).collect::<Vec<_>>())
 }
 
 /// How a minion left.
@@ -101,8 +109,8 @@ pub fn leave(leave: &Leave, paint: Paint) -> String {
     let mut text = heading(paint, &format!("{} leaves by DNS alone", leave.node));
     let _ = writeln!(
         text,
-        "its record {} was removed; a minion is given up when {} answers in a row and\n{} s were without it \
-         (here; by default 3 answers and 30 s); in the kernels of the others:",
+        "its record {} was removed; a minion is given up after {} answers in a row\nand {} s without it \
+         (here; by default 3 and 30 s). In the kernels of the others:",
         leave.address, leave.missing_answers, leave.hold_down_s
     );
     let mut rows = vec![row([&"NODE", &"ROUTES", &"NEIGHBOURS", &"FDB", &"ALL GONE AFTER"])];
