@@ -3,6 +3,7 @@
 mod grid;
 mod join;
 mod leave;
+mod limits;
 mod matrix;
 mod report;
 mod stages;
@@ -102,6 +103,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     // Before anything is made, as these are what most likely is not there.
     Binaries::locate()?;
     need_iproute2()?;
+    limits::check(options.nodes.into(), options.underlay == "4")?;
     let reservation = options.hold.then(Reservation::make).transpose()?;
     netns_testbed::enter()?;
     let holder = reservation.map(Reservation::guard).transpose()?;

@@ -95,8 +95,6 @@ impl<'a> Demo<'a> {
             cluster.dns_name()
         ));
         let (join, pod) = newcomer.join(cluster, &format!("pod{number}-1"), pods)?;
-        self.progress
-            .step(&format!("added its record to {}, nothing else (TTL {TTL} s)", cluster.dns_name()));
         self.progress.step("its pod is attached, and the others have asked until they were answered");
         check_owner(plan, cluster.node(number - 1), &pod)?;
         pods.push(pod);

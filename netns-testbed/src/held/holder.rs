@@ -25,6 +25,8 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 /// What must be known before the namespaces are entered.
 pub struct Reservation {
     directory: OwnedFd,
+    /// The name of the socket there.
+    name: String,
     /// As the rest of the machine knows it.
     process: u32,
 }
@@ -54,7 +56,8 @@ impl Reservation {
     /// Opens the directory of the socket: inside, its path leads elsewhere.
     pub fn make() -> Result<Self> {
         let directory = place::open().context("neither the runtime directory nor /tmp can be written to")?;
-        Ok(Self { directory, process: std::process::id() })
+        let process = std::process::id();
+        Ok(Self { directory, name: place::socket_name(process), process })
     }
 
     /// Takes care of the signals that end the demo. To be called before the first thread starts,
@@ -85,7 +88,7 @@ impl Holder {
     /// Lets others in until a signal comes.
     pub fn hold(self, rooms: Rooms) -> Result<()> {
         self.holding.store(true, Ordering::SeqCst);
-        let (door, listener) = Door::open(self.reservation.directory, self.reservation.process)?;
+        let (door, listener) = Door::open(self.reservation.directory, self.reservation.name)?;
         let hint = rooms.hint(self.reservation.process);
         crate::terminal::note(&hint);
         thread::spawn(move || {
@@ -103,8 +106,7 @@ impl Holder {
 }
 
 impl Door {
-    fn open(directory: OwnedFd, process: u32) -> Result<(Self, UnixListener)> {
-        let name = place::socket_name(process);
+    fn open(directory: OwnedFd, name: String) -> Result<(Self, UnixListener)> {
         // Through the descriptor: the path is hidden behind the testbed's own /run.
         let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
         let door = Self { directory, name };

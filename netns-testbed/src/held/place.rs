@@ -10,7 +10,8 @@ use nix::unistd::{AccessFlags, access, geteuid};
 /// What the names of the sockets begin with; the process id follows.
 const PREFIX: &str = "netns-testbed-";
 
-/// The name of the socket of a process.
+/// The name of the socket of a process. To be called outside of the testbed's user namespace, in
+/// which everybody is root.
 pub(super) fn socket_name(pid: u32) -> String {
     format!("{PREFIX}{}-{pid}.sock", geteuid())
 }
