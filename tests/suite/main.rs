@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cni;
+mod demo;
 mod overlay;
 mod testbed;
 
@@ -20,7 +21,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [cni::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [cni::trials(), demo::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
