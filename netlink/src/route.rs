@@ -48,6 +48,20 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Removes exactly this route; says whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the kernel refuses.
+    pub fn remove_route(&mut self, route: &Route) -> Result<bool, Error> {
+        match self.execute(remove(route), || format!("remove the route to {}", route.dst)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The request that adds a route; refused with `EEXIST` when the destination has one already,
 /// so that nobody else's route is ever replaced.
 pub(crate) fn add(route: &Route) -> Request {

@@ -9,8 +9,6 @@ mod del;
 mod facts;
 mod status;
 mod stdio;
-mod store;
-mod undo;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};

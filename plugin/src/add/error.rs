@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use minionet_core::cni::{Code, Coded};
 use minionet_netlink::pod::AttachError;
+use minionet_pods::capabilities::PortHolder;
 use thiserror::Error;
 
 /// Why an ADD fails.
@@ -39,8 +40,8 @@ pub enum AddError {
         /// The most that works, in octets.
         most: u32,
     },
-    /// Another ADD for the same container and interface is at work.
-    #[error("another ADD for this container and interface is at work: wait for it, or DEL it")]
+    /// Another call for the same container and interface is at work.
+    #[error("another call for this container and interface is at work: wait for its end")]
     InFlight,
     /// The container has the interface already.
     #[error("interface {ifname} of this container is attached already, with {addresses}: DEL it first")]
@@ -50,6 +51,9 @@ pub enum AddError {
         /// Its addresses.
         addresses: String,
     },
+    /// Another attachment has a port that is asked for.
+    #[error("{} leads to {} already: use another port, or delete that pod", .0.port, holder(.0))]
+    HostPortInUse(Box<PortHolder>),
     /// The interface cannot be made.
     #[error(transparent)]
     Attach(AttachError),
@@ -67,6 +71,7 @@ impl Coded for AddError {
             AddError::Mtu { .. } => Code::InvalidConfig,
             AddError::InFlight => Code::TryAgainLater,
             AddError::AlreadyAttached { .. } => Code::AlreadyAttached,
+            AddError::HostPortInUse(_) => Code::HostPortInUse,
             AddError::Attach(AttachError::InterfaceExists { .. }) => Code::InterfaceExists,
             AddError::Attach(AttachError::AddressInUse { .. }) => Code::AddressInUse,
             AddError::Attach(_) | AddError::Kernel(_) => Code::Kernel,
@@ -76,5 +81,14 @@ impl Coded for AddError {
     fn details(&self) -> Option<String> {
         // The cause is part of each message.
         None
+    }
+}
+
+/// The pod that has a port, as a person knows it.
+fn holder(holder: &PortHolder) -> String {
+    let container = format!("container {} interface {}", holder.key.container, holder.key.ifname);
+    match &holder.pod {
+        Some(pod) => format!("pod {pod} ({container})"),
+        None => container,
     }
 }

@@ -1,20 +1,22 @@
 //! Everything that an ADD needs to know, gathered and checked before anything is changed.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::args::{CniArgs, Invocation};
 use minionet_core::cni::attachment::{Key, NetnsRef};
+use minionet_core::cni::bandwidth::Bandwidth;
 use minionet_core::cni::conf::NetConf;
 use minionet_core::cni::ipam::{Assigned, Space};
+use minionet_core::cni::portmap::PortMapping;
 use minionet_core::cni::requests::Requests;
 use minionet_core::cni::result::{CniResult, Dns};
 use minionet_core::cni::{Failure, Version};
 use minionet_core::handoff::NodeFacts;
 use minionet_netlink::Error;
 use minionet_netlink::netns::Netns;
+use minionet_pods::boot;
 
 use super::error::AddError;
 use crate::facts::{self, Directories};
@@ -46,6 +48,10 @@ pub struct Prepared {
     pub before: CniResult,
     /// Name servers, where the configuration or the runtime names them.
     pub dns: Option<Dns>,
+    /// Ports of the node that are to lead to the pod.
+    pub ports: Vec<PortMapping>,
+    /// Limits of the pod's traffic.
+    pub bandwidth: Bandwidth,
 }
 
 impl Prepared {
@@ -70,7 +76,7 @@ impl Prepared {
                 ifname: invocation.ifname.clone(),
             },
             pod: args.pod,
-            boot: boot(),
+            boot: boot::current().to_owned(),
             netns,
             netns_ref,
             mtu,
@@ -81,6 +87,8 @@ impl Prepared {
             // What the runtime wants for this one container is stronger than what is configured
             // for all.
             dns: requests.dns.or(settings.dns),
+            ports: requests.ports,
+            bandwidth: requests.bandwidth,
         })
     }
 }
@@ -110,10 +118,4 @@ fn open_netns(path: &str) -> Result<Netns, AddError> {
         return Err(AddError::OwnNetns { path: path.to_owned() });
     }
     Ok(netns)
-}
-
-/// The number of this boot; a record from another tells of nothing that exists.
-fn boot() -> String {
-    // Nothing depends on it as long as the runtime directory lies on a tmpfs.
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
 }

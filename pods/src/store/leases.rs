@@ -71,6 +71,25 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// Removes the leases of attachments that have no record; says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read, or one stays.
+    pub fn prune(&mut self) -> Result<usize, StoreError> {
+        let before = self.addresses()?.len();
+        Ok(before - self.taken(&[])?.len())
+    }
+
+    /// How many addresses of a space are left to be given out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read.
+    pub fn free(&mut self, space: &Space) -> Result<usize, StoreError> {
+        let taken = self.taken(&[])?;
+        let free = |offset: &u32| space.at(*offset).iter().all(|a| !taken.contains(&a.address));
+        Ok(space.pool().filter(free).count())
+    }
+
     /// The addresses that are taken. Leases whose attachment is gone are removed, except those
     /// just made, whose record is yet to come.
     pub(super) fn taken(&mut self, just_made: &[Assigned]) -> Result<BTreeSet<IpAddr>, StoreError> {
@@ -221,6 +240,19 @@ impl Locked<'_> {
 }
 
 impl Store {
+    /// Whether an attachment has the lease of an address.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the lease cannot be read.
+    pub fn has_lease(&self, address: IpAddr, id: Id) -> Result<bool, StoreError> {
+        let path = self.lease_path(address);
+        match fs::read_link(&path) {
+            Ok(target) => Ok(target.to_str().and_then(|t| t.parse().ok()) == Some(id)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(false),
+            Err(source) => Err(StoreError::io("read", &path)(source)),
+        }
+    }
+
     fn lease_path(&self, address: IpAddr) -> std::path::PathBuf {
         self.leases().join(address.to_string())
     }
