@@ -206,6 +206,7 @@ fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), Attach
     for (step, refusal) in run(host, requests::on_host(index, link))? {
         match (step, refusal) {
             (_, None) => {}
+            (HostStep::Quiet, Some(refusal)) if refusal.errno == nix::libc::EAFNOSUPPORT => {}
             (HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
                 return Err(AttachError::AddressInUse { address });
             }
