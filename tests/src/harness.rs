@@ -11,6 +11,8 @@ use libtest_mimic::{Completion, Failed};
 pub enum Need {
     /// A program in one of the usual directories.
     Program(&'static str),
+    /// A file at this path.
+    File(&'static str),
     /// Root of the machine: a user namespace does not do.
     Root,
 }
@@ -25,6 +27,7 @@ impl Need {
                 let found = directories.iter().any(|directory| Path::new(directory).join(name).is_file());
                 (!found).then(|| format!("{name} is not installed"))
             }
+            Self::File(path) => (!Path::new(path).is_file()).then(|| format!("{path} is missing")),
             Self::Root => (!is_real_root()).then(|| "only root of the machine may do this".to_owned()),
         }
     }

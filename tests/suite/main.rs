@@ -6,6 +6,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod capabilities;
 mod overlay;
 mod testbed;
 
@@ -19,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [capabilities::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
