@@ -201,7 +201,7 @@ fn only_sensible_limits_are_taken() -> Result<()> {
         ] {
             let made = pod_with(node, "web", json!({"bandwidth": bandwidth}));
             let text = format!("{:#}", made.err().context(part)?);
-            ensure!(text.contains("\"code\":  7") && text.contains(part), "{text}");
+            ensure!(text.contains("\"code\": 7") && text.contains(part), "{text}");
         }
         // Extremes that a kernel counts in 64 bits, or in few octets.
         for rate in [8, 1_000, 40_000_000_000u64, 1 << 53] {

@@ -1,5 +1,6 @@
 //! Host ports: who reaches a pod by them, and whom the pod sees.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
@@ -63,11 +64,14 @@ fn everybody_reaches_a_host_port_and_the_pod_sees_who_it_is() -> Result<()> {
                 hairpin.iter().all(|a| a.starts_with("web ") && *a != format!("web {web_address}")),
                 "{hairpin:?}"
             );
-            let loopback = if v4 { ip("127.0.0.1") } else { ip("::1") };
-            let answers = ask(own, (loopback, 8080).into()).context("from the node's loopback")?;
-            ensure!(answers.iter().all(|a| a.starts_with("web ")), "{answers:?}");
             nobody_answers(cluster.external(), (node, 8081).into())?;
         }
+        let answers = ask(own, (ip("127.0.0.1"), 8080).into()).context("from the node's loopback")?;
+        ensure!(answers.iter().all(|a| a.starts_with("web ")), "{answers:?}");
+        // A client of "localhost" is refused at once, and goes on to 127.0.0.1.
+        let refused = ask_tcp(own, (ip("::1"), 8080).into(), PATIENT).err().context("::1 answers")?;
+        let kind = refused.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        ensure!(kind == Some(ErrorKind::ConnectionRefused), "{refused:#}");
         web.check()?;
         web.delete()?;
         let node = own.address();
@@ -124,8 +128,8 @@ fn loopback_services_of_the_node_stay_out_of_reach() -> Result<()> {
         let node = cluster.node(0);
         let web = pod_with(node, "web", ports(&[(8080, 80, "tcp", "")]))?;
         let _private = Teller::start(node, 9999, "node")?;
-        let reached = ask(&web, ("10.32.1.1".parse::<IpAddr>()?, 9999).into())?;
-        ensure!(reached[0].starts_with("node "), "{reached:?}");
+        let reached = ask_tcp(&web, (node.address(), 9999).into(), PATIENT)?;
+        ensure!(reached.starts_with("node "), "{reached}");
         // As CVE-2020-8558 had it: the pod sends packets for 127.0.0.1 out of its interface.
         web.sysctl([("net.ipv4.conf.eth0.route_localnet", "1"), ("net.ipv4.conf.all.route_localnet", "1")])?;
         web.ip("addr del 127.0.0.1/8 dev lo\nroute add 127.0.0.1 via 10.32.1.1 dev eth0 onlink")?;
@@ -187,7 +191,8 @@ fn only_sensible_mappings_are_taken() -> Result<()> {
             (vec![(80, 0, "tcp", "")], 7, "containerPort"),
             (vec![(80, 80, "icmp", "")], 2, "icmp"),
             (vec![(80, 80, "tcp", "here")], 7, "here"),
-            (vec![(80, 80, "tcp", "::1")], 7, "no IPv6 address"),
+            (vec![(80, 80, "tcp", "::1")], 7, "127.0.0.1"),
+            (vec![(80, 80, "tcp", "::")], 7, "no IPv6 address"),
             (vec![(80, 80, "tcp", ""), (80, 81, "TCP", "127.0.0.1")], 7, "overlaps"),
         ] {
             let text = format!("{:#}", pod_with(node, "web", ports(&mappings)).err().context(part)?);
