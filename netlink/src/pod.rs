@@ -5,6 +5,7 @@
 //! without duplicate address detection. Each side is one datagram of requests.
 
 mod doom;
+mod observe;
 mod requests;
 
 use std::thread;
@@ -16,6 +17,7 @@ use minionet_core::constants::DOOMED_GROUP;
 use thiserror::Error;
 
 pub use self::doom::{Fate, doom};
+pub use self::observe::observe;
 use self::requests::{HostStep, PodStep};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
@@ -204,6 +206,7 @@ fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), Attach
     for (step, refusal) in run(host, requests::on_host(index, link))? {
         match (step, refusal) {
             (_, None) => {}
+            (HostStep::Quiet, Some(refusal)) if refusal.errno == nix::libc::EAFNOSUPPORT => {}
             (HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
                 return Err(AttachError::AddressInUse { address });
             }

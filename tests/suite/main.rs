@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod capabilities;
+mod cni;
 mod overlay;
 mod testbed;
 
@@ -20,7 +21,10 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [capabilities::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [capabilities::trials(), cni::trials(), overlay::trials(), testbed::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn main() -> ExitCode {

@@ -28,8 +28,9 @@ pub const IFB_PREFIX: &str = "mifb";
 /// First word of the alias of every host's end.
 const ALIAS_START: &str = "minionet ";
 
-/// Most octets of an interface's alias: `IFALIASZ` of the kernel (`linux/if.h`) without the NUL.
-const ALIAS_MAX: usize = 255;
+/// Most octets of an interface's alias: `IFALIASZ` of the kernel (`linux/if.h`) is 256, its
+/// policy (`ifla_policy` in net/core/rtnetlink.c) takes one less, and a NUL that is sent counts.
+const ALIAS_MAX: usize = 254;
 
 /// What makes an attachment: one interface of one container in one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,7 +72,7 @@ fn a_node_that_left_is_gone_from_every_table() -> Result<()> {
                 }
             }
         }
-        let capture = Capture::start(&cluster.node(3).host(), "eth0")?;
+        let capture = Capture::start(cluster.node(3).host(), "eth0")?;
         for pod in &pods[..3] {
             ensure!(pod.ping(pods[3].address(), SILENCE).is_err(), "it is still reached");
         }
