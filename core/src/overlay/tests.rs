@@ -1,9 +1,10 @@
+mod kernel;
+
 use proptest::prelude::*;
 
+use self::kernel::{INDEX, apply};
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
-
-const INDEX: u32 = 7;
 
 fn plan() -> AddressPlan {
     let pod = |n: &str, node_prefix| PodNetwork { network: n.parse().unwrap(), node_prefix };
@@ -26,68 +27,6 @@ fn device(k: u8) -> Device {
 fn overlay(peers: &[u8]) -> Overlay {
     let peers: Vec<NodePlan> = peers.iter().map(|k| node(*k)).collect();
     desired(device(1), &node(1), &peers)
-}
-
-/// What the kernel holds after a change, as far as the kernel's rules are known and matter here.
-fn apply(state: &mut Observed, change: &Change) {
-    match change {
-        Change::DeleteDevice { index, .. } => {
-            let routes = state.routes.iter().filter(|r| r.device != Some(*index)).copied().collect();
-            *state = Observed { routes, ..Observed::default() };
-        }
-        Change::CreateDevice(d) => {
-            assert!(state.device.is_none(), "the name is taken");
-            state.device = Some(ObservedDevice {
-                index: INDEX,
-                up: true,
-                is_vxlan: true,
-                vni: d.vni,
-                port: d.port,
-                local: Some(d.local),
-                mac: Some(d.mac),
-                mtu: d.mtu,
-                foreign_features: false,
-            });
-        }
-        Change::UpdateDevice { index, local, mac, mtu, up } => {
-            let device = state.device.as_mut().unwrap();
-            assert_eq!(device.index, *index);
-            device.local = local.or(device.local);
-            device.mtu = mtu.unwrap_or(device.mtu);
-            device.up |= up;
-            if mac.is_some() {
-                device.mac = *mac;
-                state.neighbours.clear();
-            }
-        }
-        Change::AddAddress(addr) => {
-            assert!(state.addresses.insert((*addr, if addr.is_ipv4() { 32 } else { 128 })));
-        }
-        Change::RemoveAddress(addr, len) => assert!(state.addresses.remove(&(*addr, *len))),
-        Change::SetNeighbour(addr, mac) => {
-            state
-                .neighbours
-                .insert(*addr, ObservedNeighbour { mac: Some(*mac), permanent: true, ours: true });
-        }
-        Change::RemoveNeighbour(addr) => {
-            assert!(!state.routes.iter().any(|r| r.gateway == Some(*addr)), "a route still relies on {addr}");
-            state.neighbours.remove(addr);
-        }
-        Change::SetFdb(mac, dst) => {
-            state.fdb.retain(|(m, _)| m != mac);
-            state.fdb.insert((*mac, *dst));
-        }
-        Change::RemoveFdb(mac, dst) => assert!(state.fdb.remove(&(*mac, *dst))),
-        Change::AddRoute { dst, gateway } => {
-            let device = state.device.as_ref().filter(|d| d.up).map(|d| d.index);
-            assert!(device.is_some(), "a route over a device that is not there");
-            assert!(!state.routes.iter().any(|r| r.dst == *dst), "{dst} has a route already");
-            let mac = state.neighbours.get(gateway).and_then(|n| n.mac);
-            assert!(state.fdb.iter().any(|(m, _)| Some(*m) == mac), "a route before its entries");
-            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(*gateway), device });
-        }
-        Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
-    }
 }
 
 fn settle(desired: &Overlay, mut state: Observed) -> Observed {
