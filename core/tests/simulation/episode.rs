@@ -92,10 +92,13 @@ impl Simulation {
     }
 
     fn fault(&mut self, begin: Seconds, end: Seconds, kind: Kind, scope: impl Fn(&mut Fault, &mut Random)) {
-        let id = self.unique();
+        let (id, middle) = (self.unique(), self.random.between(begin, end));
         let mut fault = Fault::new(id, kind);
         scope(&mut fault, &mut self.random);
         self.at(begin, Action::Begin(fault));
+        // A daemon that starts in the middle of it knows only what was left to it.
+        let found = Start { snapshot: self.random.below(2) == 0, tables: true };
+        self.at(middle, Action::Restart(20, found));
         self.at(end, Action::End(id));
     }
 

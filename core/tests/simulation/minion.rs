@@ -225,8 +225,8 @@ impl Minion {
             kernel.routes.retain(|r| r.dst != block.cidr);
         }
         kernel.fdb.remove(&(me.mac, own));
-        kernel.addresses = me.blocks.iter().map(|b| (b.gateway, 32)).collect();
         if let Some(device) = &mut kernel.device {
+            kernel.addresses = me.blocks.iter().map(|b| (b.gateway, 32)).collect();
             (device.local, device.mac) = (Some(own), Some(me.mac));
         }
         kernel

@@ -89,8 +89,9 @@ impl Simulation {
             left: BTreeMap::new(),
         };
         // Two cohorts to a site, so that not all of a site ask at the same time.
-        for _ in 0..2 * SITES.len() {
-            simulation.join(wanted / (2 * SITES.len()));
+        let groups = 2 * SITES.len();
+        for n in 0..groups {
+            simulation.join(wanted * (n + 1) / groups - wanted * n / groups);
         }
         simulation
     }
