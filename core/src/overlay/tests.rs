@@ -63,6 +63,13 @@ fn a_peer_that_leaves_takes_its_entries_with_it_route_first() {
 }
 
 #[test]
+fn the_tables_tell_who_the_peers_were() {
+    let mut state = settle(&overlay(&[2, 3]), Observed::default());
+    state.fdb.insert((MacAddr([2, 0, 0, 0, 0, 1]), IpAddr::from([172, 20, 0, 9])));
+    assert_eq!(state.nodes(), BTreeSet::from([node(2).node, node(3).node]));
+}
+
+#[test]
 fn one_peer_costs_only_its_own_changes() {
     let state = settle(&overlay(&[2, 3, 4]), Observed::default());
     assert_eq!(diff(&overlay(&[2, 3, 4, 5]), &state).unwrap().len(), 5);

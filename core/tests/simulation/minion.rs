@@ -116,6 +116,7 @@ impl Minion {
             let snapshot = Snapshot::parse(&text).unwrap();
             self.membership.restore(&snapshot, clock(at)).unwrap();
         }
+        self.membership.adopt(self.kernel.nodes(), clock(at));
         (self.trusted, self.dirty) = (false, true);
         self.set_scope(at);
     }
