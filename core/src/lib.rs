@@ -25,3 +25,4 @@ pub mod membership;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
+pub mod probe;
