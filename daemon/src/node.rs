@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use minionet_core::addr::Family;
@@ -16,9 +16,7 @@ use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{
-    Event, Membership, Now, Outcome, Round, Scope, Snapshot, Thresholds, snapshot,
-};
+use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Snapshot, Thresholds, snapshot};
 use minionet_core::overlay::{self, Change, Device, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -27,7 +25,9 @@ use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay as kernel;
 use tracing::{debug, error, info, warn};
 
+use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
+use crate::probe::Probe;
 use crate::run::random;
 use crate::{conflist, files, sysctls};
 
@@ -44,7 +44,8 @@ pub struct Node {
     /// Opened when it is needed first.
     firewall: Option<Firewall>,
     membership: Membership,
-    start: Instant,
+    clock: Clock,
+    probe: Probe,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -86,12 +87,14 @@ impl Node {
             ..Thresholds::default()
         };
         let membership = Membership::new(&config.cluster_name, &config.names(), thresholds)?;
+        let clock = Clock::start();
         let mut node = Node {
+            probe: Probe::new(&config, clock),
             config,
             socket,
             firewall: None,
             membership,
-            start: Instant::now(),
+            clock,
             own: None,
             trouble: None,
             asked: false,
@@ -119,7 +122,8 @@ impl Node {
             Outcome::Failure { .. } => None,
         });
         let _said_below = self.identify(heard.flatten().collect());
-        log(&self.membership.apply(round, self.now()));
+        self.probe.testify(&mut self.membership, self.clock.now());
+        log(&self.membership.apply(round, self.clock.now()));
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
@@ -129,6 +133,16 @@ impl Node {
     /// Which notifications of the kernel are worth another look at its tables.
     pub fn interest(&self) -> &Interest {
         &self.interest
+    }
+
+    /// The probe of its peers.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Lets the probe do what there is to do.
+    pub fn work_probe(&mut self) {
+        self.probe.work();
     }
 
     /// When to ask again.
@@ -169,6 +183,7 @@ impl Node {
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted, underlay)?;
         sysctls::device(ipv6_pods)?;
+        self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.hand_over(&own, wanted.device.mtu)?;
@@ -201,7 +216,7 @@ impl Node {
             local: local.iter().map(|l| l.address).collect(),
         };
         self.own = Some(own);
-        log(&self.membership.set_scope(scope, self.now()));
+        log(&self.membership.set_scope(scope, self.clock.now()));
         Ok(())
     }
 
@@ -325,7 +340,7 @@ impl Node {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
             Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
         };
-        let now = self.now();
+        let now = self.clock.now();
         match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
             Ok(peers) => info!(peers, "taken over from an earlier run"),
             Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
@@ -334,7 +349,7 @@ impl Node {
 
     /// Saves the peers for a start without DNS.
     fn save(&mut self) {
-        let snapshot = self.membership.snapshot(self.now());
+        let snapshot = self.membership.snapshot(self.clock.now());
         if snapshot.peers.is_empty() || self.saved.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
             return;
         }
@@ -343,11 +358,6 @@ impl Node {
             Ok(_) => self.saved = Some(snapshot),
             Err(e) => warn!("the peers are not saved: {e:#}"),
         }
-    }
-
-    fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Now { monotonic: self.start.elapsed(), unix }
     }
 }
 

@@ -70,6 +70,7 @@ async fn watch(config: Config) -> Result<()> {
                 repair = None;
                 node.reconcile();
             }
+            () = node.probe().due() => node.work_probe(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

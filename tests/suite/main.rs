@@ -6,6 +6,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod probe;
 mod testbed;
 
 use std::io::Write;
@@ -18,7 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    testbed::trials()
+    [probe::trials(), testbed::trials()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

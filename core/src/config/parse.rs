@@ -31,6 +31,8 @@ pub(super) struct Draft {
     hold_down: Duration,
     mass_hold: Duration,
     audit_interval: Duration,
+    probe_port: Option<u16>,
+    probe_interval: Duration,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
     cni_conf_dir: String,
@@ -67,6 +69,8 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "hold_down" => draft.hold_down = duration(text, "0s", "7d")?,
         "mass_hold" => draft.mass_hold = duration(text, "0s", "7d")?,
         "audit_interval" => draft.audit_interval = duration(text, "1s", "1h")?,
+        "probe_port" => draft.probe_port = probe_port(text)?,
+        "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
         "cni_conf_dir" => draft.cni_conf_dir = directory(text)?,
@@ -91,6 +95,9 @@ impl Draft {
         }
         if self.refresh_min > self.refresh_max {
             problem("refresh_min is longer than refresh_max: exchange them");
+        }
+        if self.probe_port == Some(self.port) {
+            problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
@@ -117,6 +124,8 @@ impl Draft {
             hold_down: self.hold_down,
             mass_hold: self.mass_hold,
             audit_interval: self.audit_interval,
+            probe_port: self.probe_port,
+            probe_interval: self.probe_interval,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
             cni_conf_dir: self.cni_conf_dir,
@@ -188,6 +197,13 @@ fn switch(text: &str) -> Result<bool, String> {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+fn probe_port(text: &str) -> Result<Option<u16>, String> {
+    match text {
+        "0" | "off" => Ok(None),
+        _ => number(text, 1, u16::MAX).map(Some).map_err(|e| format!("{e}, and not off")),
     }
 }
 
