@@ -10,6 +10,7 @@ mod capabilities;
 mod cni;
 mod demo;
 mod overlay;
+mod probe;
 mod testbed;
 
 use std::io::Write;
@@ -22,8 +23,14 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    let groups =
-        [capabilities::trials(), cni::trials(), demo::trials(), overlay::trials(), testbed::trials()];
+    let groups = [
+        capabilities::trials(),
+        cni::trials(),
+        demo::trials(),
+        overlay::trials(),
+        probe::trials(),
+        testbed::trials(),
+    ];
     groups.into_iter().flatten().collect()
 }
 

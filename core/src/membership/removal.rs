@@ -66,6 +66,13 @@ impl Membership {
         self.note_own(now, events);
     }
 
+    /// The peers that complete answers lack. None while the answers are random samples: then
+    /// most peers are missing from most of them.
+    pub fn missing(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let missing = |addr: &&IpAddr| self.entries.get(addr).is_some_and(|e| e.missing.is_some());
+        self.unlisted.iter().filter(missing).filter(|_| self.sampling.is_none()).copied()
+    }
+
     /// How missing peers are judged at the moment.
     pub(super) fn reading(&self) -> Reading {
         Reading { watched: self.watched, sampling: self.sampling }
