@@ -135,7 +135,11 @@ impl Cohort {
             let own = single.own.unwrap();
             let peers = self.common.membership.peers().filter(|p| *p != own);
             assert!(self.sampled || single.membership.peers().eq(peers), "peers of {own} at {}", self.next);
-            assert!(self.sampled || single.kernel == self.common.seen_by(own), "tables of {own} at {}", self.next);
+            assert!(
+                self.sampled || single.kernel == self.common.seen_by(own),
+                "tables of {own} at {}",
+                self.next
+            );
         }
     }
 
@@ -147,7 +151,8 @@ impl Cohort {
             return None;
         }
         let view = membership.view();
-        let calm = view.departed.is_empty() && view.mass_hold.is_none() && view.peers.iter().all(|p| p.flaps == 0);
+        let calm =
+            view.departed.is_empty() && view.mass_hold.is_none() && view.peers.iter().all(|p| p.flaps == 0);
         calm.then(|| view.peers.iter().map(|p| (p.address, p.state)).collect())
     }
 

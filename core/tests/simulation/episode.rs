@@ -9,7 +9,7 @@
 use crate::minion::Start;
 use crate::random::Random;
 use crate::simulation::{Action, Simulation};
-use crate::world::{Fault, Kind, Seconds};
+use crate::world::{Fault, Kind, LAG, RESOLVERS, Seconds};
 
 /// Longer than the longest hold after the end of samples, and than removed peers are remembered.
 const CALM: Seconds = 2 * 3600;
@@ -83,7 +83,8 @@ impl Simulation {
                 5 => Action::Damage,
                 _ => {
                     let most = [5, 100, usize::MAX >> 1][self.random.below(3)];
-                    let found = Start { snapshot: self.random.below(3) > 0, tables: self.random.below(3) > 0 };
+                    let found =
+                        Start { snapshot: self.random.below(3) > 0, tables: self.random.below(3) > 0 };
                     Action::Restart(most, found)
                 }
             };
@@ -139,7 +140,13 @@ impl Simulation {
                 1 => Kind::Replaced(3000),
                 _ => Kind::Lacking(self.random.between(45, 95)),
             };
-            self.fault(from, from + lasts, kind, |_, _| {});
+            // The resolvers do not all begin and end at the same moment.
+            for liar in 0..RESOLVERS.len() {
+                let begin = from + self.random.between(0, LAG);
+                self.fault(begin, from + lasts, kind, |fault, _| {
+                    (fault.salt, fault.resolvers) = (from, [0, 1, 2].map(|n| n == liar));
+                });
+            }
             // A lie about few, which the guard against removals en masse does not notice.
             let (percent, later) = (self.random.between(1, 25), from + 1800);
             self.fault(later, later + 20, Kind::Lacking(percent), |_, _| {});
@@ -148,8 +155,14 @@ impl Simulation {
     }
 
     fn liar(&mut self, begin: Seconds, end: Seconds) {
-        let kinds =
-            [Kind::Lacking(50), Kind::Lacking(5), Kind::Replaced(300), Kind::Eight, Kind::Stale, Kind::Flapping];
+        let kinds = [
+            Kind::Lacking(50),
+            Kind::Lacking(5),
+            Kind::Replaced(300),
+            Kind::Eight,
+            Kind::Stale,
+            Kind::Flapping,
+        ];
         let (kind, liar) = (kinds[self.random.below(kinds.len())], self.random.below(3));
         self.fault(begin, end, kind, |fault, _| fault.resolvers = [0, 1, 2].map(|n| n == liar));
     }
