@@ -6,7 +6,9 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod capabilities;
 mod cni;
+mod demo;
 mod overlay;
 mod testbed;
 
@@ -20,7 +22,9 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [cni::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    let groups =
+        [capabilities::trials(), cni::trials(), demo::trials(), overlay::trials(), testbed::trials()];
+    groups.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 //! CONVENTIONS.md of the specification).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,9 @@ pub enum PortError {
         /// What stands there.
         found: String,
     },
+    /// The kernel takes answers to ::1 from the loopback device only.
+    #[error("{KEY}: hostIP ::1 cannot lead to a pod: use 127.0.0.1, or leave hostIP out")]
+    Loopback6,
     /// Two mappings of the same port.
     #[error("{KEY}: {mapping} overlaps {other}: a port can lead to one place only")]
     Duplicate {
@@ -184,6 +187,9 @@ impl PortMapping {
             Some(Value::String(text)) if text.is_empty() => None,
             Some(value) => Some(host_ip(value).ok_or_else(|| PortError::HostIp { found: brief(value) })?),
         };
+        if host_ip == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
+            return Err(PortError::Loopback6);
+        }
         let (host_port, container_port) = (port(map, "hostPort")?, port(map, "containerPort")?);
         Ok(PortMapping { protocol, host_ip, host_port, container_port })
     }

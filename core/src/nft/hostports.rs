@@ -5,11 +5,15 @@
 //!
 //! Clients from elsewhere are seen by the pod with their own addresses. Sources are translated
 //! only where no answer would come back otherwise: where a pod reaches itself through its node,
-//! and where the node reaches the pod from 127.0.0.1 or ::1, which no other host has a route to.
+//! and where the node reaches the pod from 127.0.0.1, which no other host has a route to.
+//!
+//! Port numbers at ::1 are left to the node itself. The kernel takes answers to ::1 from the
+//! loopback device only (`rt6_need_strict`, net/ipv6/route.c), and has no route_localnet for IPv6;
+//! so a client of `localhost` is refused at once and goes on to 127.0.0.1.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::TABLE;
 use super::expr::NatFlags;
@@ -37,11 +41,6 @@ const LOCAL: u32 = 2;
 const LOOPBACK4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::new(127, 0, 0, 0), 8) {
     Some(network) => IpNetwork::V4(network),
     None => panic!("127.0.0.0/8 is a network"),
-};
-/// ::1, RFC 4291 section 2.5.3.
-const LOOPBACK6: IpNetwork = match Ipv6Network::new_checked(Ipv6Addr::LOCALHOST, 128) {
-    Some(network) => IpNetwork::V6(network),
-    None => panic!("::1/128 is a network"),
 };
 
 /// The maps and sets of one address family.
@@ -119,8 +118,7 @@ pub fn host_ports(pod_links: &str) -> Ruleset {
                     Match::on([Field::IP6_SADDR, Field::IP6_DADDR]).one_of(v6.hairpin.name),
                     "hairpin",
                 ),
-                from_loopback(Field::IP_SADDR.within(LOOPBACK4), pod_links),
-                from_loopback(Field::IP6_SADDR.within(LOOPBACK6), pod_links),
+                from_loopback(pod_links),
             ],
         ),
         // The way back to 127.0.0.1 is open on the interfaces of pods with host ports
@@ -148,6 +146,7 @@ fn translations(v4: &HostPortMaps, v6: &HostPortMaps) -> Vec<Rule> {
     let at = |address: Field| [vec![address], port.to_vec()].concat();
     // NFPROTO_IPV4 and NFPROTO_IPV6, linux/netfilter.h.
     vec![
+        Rule::of([Field::IP6_DADDR.is(Ipv6Addr::LOCALHOST), Verdict::Return.into()]).comment("no way back"),
         Rule::of([dnat(at(Field::IP_DADDR), &v4.of_address, false)]),
         Rule::of([dnat(at(Field::IP6_DADDR), &v6.of_address, true)]),
         Rule::of([family(2), dnat(port.to_vec(), &v4.of_any, false)]),
@@ -159,9 +158,10 @@ fn masquerade(condition: Statement, comment: &str) -> Rule {
     Rule::of([condition, Statement::Masquerade(NatFlags::FULLY_RANDOM)]).comment(comment)
 }
 
-fn from_loopback(source: Statement, pod_links: &str) -> Rule {
+fn from_loopback(pod_links: &str) -> Rule {
     let to_pod = Field::OIFNAME.starts_with(pod_links);
-    Rule::of([to_pod, source, Statement::Masquerade(NatFlags::FULLY_RANDOM)]).comment("from loopback")
+    Rule::of([to_pod, Field::IP_SADDR.within(LOOPBACK4), Statement::Masquerade(NatFlags::FULLY_RANDOM)])
+        .comment("from loopback")
 }
 
 fn strange(pod_links: &str, address: Field) -> Rule {

@@ -46,6 +46,7 @@ fn what_makes_no_sense_is_refused_with_its_key() {
         (json!({"containerPort": 0}), "containerPort", Code::InvalidConfig),
         (json!({"protocol": "icmp"}), "icmp", Code::UnsupportedField),
         (json!({"protocol": 6}), "6", Code::UnsupportedField),
+        (json!({"hostIP": "::1"}), "127.0.0.1", Code::InvalidConfig),
         (json!({"hostIP": "localhost"}), "localhost", Code::InvalidConfig),
     ] {
         let error = one(change);
@@ -80,7 +81,7 @@ fn a_port_leads_to_one_place() {
 fn a_mapping_needs_an_address_of_its_family() {
     let v4: IpAddr = "10.32.0.2".parse().unwrap();
     assert!(check(&[tcp(None, 80), tcp(Some("0.0.0.0"), 81)], [v4]).is_ok());
-    let error = check(&[tcp(Some("::1"), 80)], [v4]).unwrap_err();
+    let error = check(&[tcp(Some("::"), 80)], [v4]).unwrap_err();
     assert!(error.to_string().contains("no IPv6 address"), "{error}");
 }
 

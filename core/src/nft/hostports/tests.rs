@@ -27,6 +27,7 @@ fn it_reads_like_nft() {
 \t\ttype ipv6_addr . ipv6_addr;
 \t}
 \tchain hostports {
+\t\tip6 daddr ::1 return comment \"no way back\"
 \t\tdnat ip to ip daddr . meta l4proto . th dport map @hostips4
 \t\tdnat ip6 to ip6 daddr . meta l4proto . th dport map @hostips6
 \t\tmeta nfproto ipv4 dnat ip to meta l4proto . th dport map @hostports4
@@ -45,7 +46,6 @@ fn it_reads_like_nft() {
 \t\tip saddr . ip daddr @hairpin4 masquerade fully-random comment \"hairpin\"
 \t\tip6 saddr . ip6 daddr @hairpin6 masquerade fully-random comment \"hairpin\"
 \t\toifname \"mnet*\" ip saddr 127.0.0.0/8 masquerade fully-random comment \"from loopback\"
-\t\toifname \"mnet*\" ip6 saddr ::1/128 masquerade fully-random comment \"from loopback\"
 \t}
 \tchain loopback {
 \t\ttype filter hook prerouting priority -300; policy accept;
