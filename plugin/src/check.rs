@@ -8,7 +8,7 @@ use minionet_core::cni::result::CniResult;
 use minionet_core::cni::{Code, Failure, Version};
 use minionet_netlink::netns::Netns;
 use minionet_netlink::{Error, Socket, pod};
-use minionet_pods::boot;
+use minionet_pods::{boot, capabilities};
 use minionet_pods::store::{Stage, Store};
 
 use crate::facts::{self, Directories};
@@ -78,6 +78,7 @@ fn examine(
     let mut host = Socket::open().map_err(kernel)?;
     let observed = pod::observe(&mut host, netns, &record.link).map_err(kernel)?;
     let mut found = differences(record, result, &observed);
+    found.extend(capabilities::differences(&mut host, record)?);
     for assigned in &record.link.addresses {
         if !store.has_lease(assigned.address, record.key.id())? {
             found.push(format!("the lease of {} is gone, or another attachment's", assigned.address));

@@ -8,6 +8,7 @@
 
 mod cni;
 mod overlay;
+mod pods;
 mod testbed;
 
 use std::io::Write;
@@ -20,7 +21,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [cni::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [cni::trials(), pods::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
