@@ -10,6 +10,7 @@ mod capabilities;
 mod cni;
 mod demo;
 mod overlay;
+mod pods;
 mod probe;
 mod testbed;
 
@@ -28,6 +29,7 @@ fn trials() -> Vec<Trial> {
         cni::trials(),
         demo::trials(),
         overlay::trials(),
+        pods::trials(),
         probe::trials(),
         testbed::trials(),
     ];
