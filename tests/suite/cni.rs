@@ -14,7 +14,7 @@ mod parallel;
 mod requests;
 mod results;
 mod stdio;
-mod support;
+pub mod support;
 
 use libtest_mimic::Trial;
 

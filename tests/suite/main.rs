@@ -9,6 +9,7 @@
 mod capabilities;
 mod cni;
 mod overlay;
+mod pods;
 mod testbed;
 
 use std::io::Write;
@@ -21,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [capabilities::trials(), cni::trials(), overlay::trials(), testbed::trials()]
+    [capabilities::trials(), cni::trials(), pods::trials(), overlay::trials(), testbed::trials()]
         .into_iter()
         .flatten()
         .collect()
