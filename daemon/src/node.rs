@@ -51,6 +51,8 @@ pub struct Node {
     trouble: Option<String>,
     /// Whether a round of lookups has ended since the start.
     asked: bool,
+    /// When the last complete answer came; the start, while there was none.
+    answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
     trusted: bool,
     /// The peers as they were last saved.
@@ -97,6 +99,7 @@ impl Node {
             own: None,
             trouble: None,
             asked: false,
+            answered: Instant::now(),
             trusted: false,
             saved: None,
             interest: Interest {
@@ -122,6 +125,9 @@ impl Node {
         });
         let _said_below = self.identify(heard.flatten().collect());
         log(&self.membership.apply(round, self.now()));
+        if round.replies.iter().all(|reply| matches!(reply.outcome, Outcome::Answer { .. })) {
+            self.answered = Instant::now();
+        }
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
@@ -146,6 +152,17 @@ impl Node {
         }
         self.reconcile();
         Ok(())
+    }
+
+    /// What keeps pods from being connected as they should, for those who ask.
+    pub fn troubles(&self) -> Vec<String> {
+        let silent = self.answered.elapsed();
+        let dns = (silent >= self.config.dns_silence).then(|| {
+            let names = self.config.names().join(", ");
+            let minutes = silent.as_secs() / 60;
+            format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
+        });
+        self.trouble.iter().cloned().chain(dns).collect()
     }
 
     /// When to ask again.

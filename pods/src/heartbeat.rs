@@ -7,12 +7,19 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use crate::store::StoreError;
+
+/// How often the daemon says that it lives, by the time of the file's last change.
+pub const BEAT: Duration = Duration::from_secs(2);
+
+/// For how long after its last sign of life a daemon is not missed: that of a restart.
+pub const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The lock's file name in the runtime directory.
 pub const FILE: &str = "daemon.lock";
@@ -21,7 +28,8 @@ pub const FILE: &str = "daemon.lock";
 #[derive(Debug)]
 pub struct Heartbeat {
     // Closing the file releases the lock.
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl Heartbeat {
@@ -35,11 +43,29 @@ impl Heartbeat {
         let file = File::options().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(StoreError::io("open", &path))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => Ok(Some(Heartbeat { _file: file })),
+            Ok(_) => Ok(Some(Heartbeat { file, path })),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(errno) => Err(StoreError::io("lock", &path)(errno.into())),
         }
     }
+}
+
+impl Heartbeat {
+    /// Gives a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the file cannot be changed.
+    pub fn beat(&self) -> Result<(), StoreError> {
+        self.file.set_modified(SystemTime::now()).map_err(StoreError::io("touch", &self.path))
+    }
+}
+
+/// Whether no daemon lives, and none did a moment ago: one that is restarted or upgraded is not
+/// missed.
+pub fn is_missed(run: &Path) -> bool {
+    let last = || fs::metadata(path(run))?.modified();
+    let recently = last().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE));
+    !recently && !is_alive(run)
 }
 
 /// Whether a daemon lives; also when that cannot be told, it is taken for dead.
@@ -81,6 +107,12 @@ mod tests {
         assert!(Heartbeat::take(&run).unwrap().is_none(), "there is one daemon");
         drop(held);
         assert!(!is_alive(&run), "the file is still there, the lock is not");
-        assert!(Heartbeat::take(&run).unwrap().is_some());
+        assert!(!is_missed(&run), "not yet");
+        let long_ago = SystemTime::now() - PATIENCE;
+        File::options().write(true).open(path(&run)).unwrap().set_modified(long_ago).unwrap();
+        assert!(is_missed(&run));
+        let held = Heartbeat::take(&run).unwrap().unwrap();
+        assert!(!is_missed(&run));
+        held.beat().unwrap();
     }
 }
