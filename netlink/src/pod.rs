@@ -83,7 +83,7 @@ pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attach
     let mut pod = enter(netns, link)?;
     let attached = wire_pod(&mut pod, inner, link)?;
     wire_host(host, outer, link)?;
-    wait_ready(&mut pod, inner)?;
+    wait_ready(&mut pod, inner, link)?;
     Ok(attached)
 }
 
@@ -103,13 +103,28 @@ pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool,
 /// # Errors
 /// [`Error`] when the kernel cannot be asked or refuses.
 pub fn detach(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
-    let Some(found) = host.link(Which::Name(host_ifname))?.filter(|link| is_ours(link, alias)) else {
+    let Some(found) = find(host, host_ifname, alias)? else {
         return Ok(false);
     };
     match host.delete_link(found.index, host_ifname) {
         Ok(()) => Ok(true),
         // Gone in between, for example with the pod's namespace.
         Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The host's end of an attachment; somebody may have renamed it, so the alias decides.
+fn find(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<Option<Link>, Error> {
+    match host.link(Which::Name(host_ifname))? {
+        Some(link) if is_ours(&link, alias) => return Ok(Some(link)),
+        _ => {}
+    }
+    let named = |link: &Link| link.alias.as_ref().is_some_and(|found| found.starts_with(alias));
+    match host.links() {
+        Ok(links) => Ok(links.into_iter().find(|link| named(link) && is_ours(link, alias))),
+        // Devices come and go too fast to be read all; the usual case is that it is gone.
+        Err(Error::Interrupted { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -228,12 +243,20 @@ fn run<S>(socket: &mut Socket, steps: Vec<(S, Request)>) -> Result<Vec<(S, Optio
 ///
 /// It drops what it is given to send until a work queue of the kernel ran (`linkwatch_do_dev` in
 /// net/core/link_watch.c); since Linux 6.8, asking for the device runs it.
-fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
+///
+/// And until IPv6 addresses are received: the kernel adds the local route of one later, also
+/// without duplicate address detection (`addrconf_dad_work` in net/ipv6/addrconf.c).
+fn wait_ready(pod: &mut Socket, index: u32, link: &PodLink) -> Result<(), Error> {
     let start = Instant::now();
     while start.elapsed() < READY_WITHIN {
         match pod.link(Which::Index(index))? {
             Some(link) if !link.running => pause(),
             _ => break,
+        }
+    }
+    for assigned in link.addresses.iter().filter(|a| a.address.is_ipv6()) {
+        while !pod.receives(assigned.address)? && start.elapsed() < READY_WITHIN {
+            pause();
         }
     }
     Ok(())

@@ -49,6 +49,23 @@ impl Socket {
 }
 
 impl Socket {
+    /// Whether packets to an address are received here.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub(crate) fn receives(&mut self, address: IpAddr) -> Result<bool, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = decode::family(Family::of(address));
+        message.header.destination_prefix_length = Family::of(address).bits();
+        message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
+        match self.get(Message::GetRoute(message), "look a route up") {
+            Ok(Some(Message::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+            Ok(_) => Ok(false),
+            Err(error) if error.is_absent() || error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes exactly this route; says whether it was there.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-use super::is_ours;
+use super::find;
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
 use crate::netns::Netns;
@@ -36,8 +36,7 @@ pub enum Fate {
 /// [`Error`] when the kernel cannot be asked or refuses; the pair may be half gone, and
 /// [`super::detach`] or another call goes on from there.
 pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Error> {
-    let found = host.link(Which::Name(&link.host_ifname))?.filter(|found| is_ours(found, &link.alias));
-    let Some(outer) = found else { return Ok(Fate::Absent) };
+    let Some(outer) = find(host, &link.host_ifname, &link.alias)? else { return Ok(Fate::Absent) };
     if outer.group == DOOMED_GROUP {
         return Ok(Fate::Doomed);
     }
