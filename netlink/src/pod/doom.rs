@@ -26,7 +26,7 @@ pub enum Fate {
     Absent,
     /// It is in the group of those that the daemon deletes.
     Doomed,
-    /// It is there as before: its end in the pod was not found where it was expected.
+    /// It is there as before: it is down, or its end in the pod was not found where it was expected.
     Untouched,
 }
 
@@ -40,7 +40,9 @@ pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Er
     if outer.group == DOOMED_GROUP {
         return Ok(Fate::Doomed);
     }
-    let Some(inner) = outer.lower else { return Ok(Fate::Untouched) };
+    // The kernel tells nobody of a change to a device that is down (`netdev_state_change` in
+    // net/core/dev.c), so the daemon would not hear of it.
+    let Some(inner) = outer.lower.filter(|_| outer.up) else { return Ok(Fate::Untouched) };
     if !take_out(&mut netns.socket()?, inner, &outer, link)? {
         return Ok(Fate::Untouched);
     }
