@@ -8,12 +8,14 @@
 
 pub mod args;
 pub mod attachment;
+pub mod check;
 pub mod conf;
 pub mod error;
 pub mod ipam;
 mod json;
 pub mod requests;
 pub mod result;
+pub mod valid;
 pub mod version;
 
 pub use self::error::{Code, Coded, Failure};

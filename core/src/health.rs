@@ -18,6 +18,10 @@ pub struct Health {
     pub uptime: u64,
     /// Within how many seconds it is written again, if all is well.
     pub again: u64,
+    /// How many routes to peers the kernel should have, where that is known.
+    pub peer_routes: Option<usize>,
+    /// How many rules minionet's nft table should have, where that is known.
+    pub rules: Option<usize>,
     /// What is wrong, and what to do; nothing when all is well.
     pub troubles: Vec<String>,
 }
@@ -52,7 +56,14 @@ mod tests {
     use super::*;
 
     fn health() -> Health {
-        Health { schema: SCHEMA, uptime: 100, again: 30, troubles: vec!["no device".into()] }
+        Health {
+            schema: SCHEMA,
+            uptime: 100,
+            again: 30,
+            peer_routes: Some(2),
+            rules: None,
+            troubles: vec!["no device".into()],
+        }
     }
 
     #[test]

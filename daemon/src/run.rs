@@ -92,7 +92,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        reporter.report(node.troubles(), audit.period());
+        reporter.report(node.state(), audit.period());
     }
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())

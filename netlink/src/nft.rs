@@ -139,6 +139,14 @@ impl Nft {
         })
     }
 
+    /// The number of rules in a table of the family inet; none if there is no such table.
+    ///
+    /// # Errors
+    /// A netlink error.
+    pub fn rule_count(&mut self, table: &str) -> Result<Option<usize>, NftError> {
+        self.retry("count rules", |nft| dump::rule_count(&mut nft.socket, table))
+    }
+
     /// The number of transactions that were ever committed in this namespace, by anyone.
     ///
     /// # Errors

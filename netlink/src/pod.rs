@@ -5,6 +5,7 @@
 //! without duplicate address detection. Each side is one datagram of requests.
 
 mod doom;
+mod observe;
 mod requests;
 
 use std::thread;
@@ -16,6 +17,7 @@ use minionet_core::constants::DOOMED_GROUP;
 use thiserror::Error;
 
 pub use self::doom::{Fate, doom};
+pub use self::observe::observe;
 use self::requests::{HostStep, PodStep};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};

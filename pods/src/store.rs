@@ -23,6 +23,7 @@ mod records;
 mod tests;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use minionet_core::cni::attachment::Id;
@@ -51,6 +52,22 @@ impl Store {
     /// The state directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes sure that the state directory can be written to, without leaving a trace.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it cannot.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.make_directories()?;
+        let path = self.attachments().join(".probe");
+        // Not empty: a file system that is full still takes names.
+        fs::write(&path, "?").map_err(StoreError::io("write", &path))?;
+        match fs::remove_file(&path) {
+            // Another probe was faster.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
     }
 
     fn record_path(&self, id: Id, stage: Stage) -> PathBuf {

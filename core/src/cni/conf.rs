@@ -28,7 +28,7 @@ pub struct NetConf {
     pub version: Version,
     /// Name of the network.
     pub name: String,
-    keys: Map<String, Value>,
+    pub(super) keys: Map<String, Value>,
 }
 
 /// Our own keys, checked.

@@ -1,7 +1,5 @@
 //! Why an ADD fails, beyond what other modules find.
 
-use std::path::PathBuf;
-
 use minionet_core::cni::{Code, Coded};
 use minionet_netlink::pod::AttachError;
 use thiserror::Error;
@@ -9,24 +7,6 @@ use thiserror::Error;
 /// Why an ADD fails.
 #[derive(Debug, Error)]
 pub enum AddError {
-    /// The container's namespace does not exist.
-    #[error("CNI_NETNS: {} does not exist: the container is gone", .path.display())]
-    NoNetns {
-        /// The value of `CNI_NETNS`.
-        path: PathBuf,
-    },
-    /// `CNI_NETNS` is something else.
-    #[error("CNI_NETNS: {source}")]
-    NotNetns {
-        /// What was found.
-        source: minionet_netlink::Error,
-    },
-    /// `CNI_NETNS` is where the plugin itself runs.
-    #[error("CNI_NETNS: the plugin's netns and {} should not be the same", .path.display())]
-    OwnNetns {
-        /// The value of `CNI_NETNS`.
-        path: PathBuf,
-    },
     /// The MTU asked for does not fit.
     #[error(
         "invalid network config: mtu {asked} is not between {least} and {most}, the MTU of the overlay on this node: leave it out"
@@ -61,9 +41,6 @@ pub enum AddError {
 impl Coded for AddError {
     fn code(&self) -> Code {
         match self {
-            AddError::NoNetns { .. } => Code::UnknownContainer,
-            AddError::NotNetns { .. } => Code::InvalidEnvironment,
-            AddError::OwnNetns { .. } => Code::InvalidNetns,
             AddError::Mtu { .. } => Code::InvalidConfig,
             AddError::InFlight => Code::TryAgainLater,
             AddError::AlreadyAttached { .. } => Code::AlreadyAttached,

@@ -1,8 +1,5 @@
 //! Everything that an ADD needs to know, gathered and checked before anything is changed.
 
-use std::io;
-use std::path::Path;
-
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::args::{CniArgs, Invocation};
 use minionet_core::cni::attachment::{Key, NetnsRef};
@@ -12,12 +9,12 @@ use minionet_core::cni::requests::Requests;
 use minionet_core::cni::result::{CniResult, Dns};
 use minionet_core::cni::{Failure, Version};
 use minionet_core::handoff::NodeFacts;
-use minionet_netlink::Error;
 use minionet_netlink::netns::Netns;
 use minionet_pods::boot;
 
 use super::error::AddError;
 use crate::facts::{self, Directories};
+use crate::netns;
 
 /// An ADD that can begin.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl Prepared {
         let space = Space::new(&facts.blocks);
         let requested = space.requested(&requests.ips)?;
         let mtu = mtu(settings.mtu, &facts)?;
-        let netns = open_netns(&invocation.netns)?;
+        let netns = netns::open(&invocation.netns)?;
         let netns_ref =
             NetnsRef { path: invocation.netns.clone(), device: netns.device(), inode: netns.inode() };
         Ok(Prepared {
@@ -93,21 +90,4 @@ fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
         Some(mtu) if (least..=facts.mtu).contains(&mtu) => Ok(mtu),
         Some(asked) => Err(AddError::Mtu { asked, least, most: facts.mtu }),
     }
-}
-
-fn open_netns(path: &str) -> Result<Netns, AddError> {
-    let path = Path::new(path);
-    let netns = Netns::open(path).map_err(|error| match &error {
-        // A link that leads nowhere is something else than a container that is gone.
-        Error::Io { source, .. }
-            if source.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
-        {
-            AddError::NoNetns { path: path.to_owned() }
-        }
-        _ => AddError::NotNetns { source: error },
-    })?;
-    if !crate::may_share_namespace() && netns.is_current().map_err(AddError::Kernel)? {
-        return Err(AddError::OwnNetns { path: path.to_owned() });
-    }
-    Ok(netns)
 }

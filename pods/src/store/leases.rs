@@ -224,7 +224,14 @@ impl Locked<'_> {
     }
 
     fn addresses(&self) -> Result<Vec<IpAddr>, StoreError> {
-        let dir = self.store.leases();
+        self.store.leased()
+    }
+}
+
+impl Store {
+    /// The addresses that have a lease.
+    fn leased(&self) -> Result<Vec<IpAddr>, StoreError> {
+        let dir = self.leases();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -240,6 +247,23 @@ impl Locked<'_> {
 }
 
 impl Store {
+    /// Whether no address of a space is left; what is said may be outdated at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read.
+    pub fn is_exhausted(&self, space: &Space) -> Result<bool, StoreError> {
+        let mut taken = BTreeSet::new();
+        for address in self.leased()? {
+            let target = fs::read_link(self.lease_path(address)).ok();
+            let id = target.and_then(|target| target.to_str()?.parse::<Id>().ok());
+            // One without a record is as good as free.
+            if id.is_none_or(|id| self.has_record(id)) {
+                taken.insert(address);
+            }
+        }
+        Ok(space.pool().all(|offset| space.at(offset).iter().any(|a| taken.contains(&a.address))))
+    }
+
     /// Whether an attachment has the lease of an address.
     ///
     /// # Errors
