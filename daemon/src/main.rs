@@ -9,6 +9,7 @@ mod conflist;
 mod files;
 mod firewall;
 mod health;
+mod hostports;
 mod logging;
 mod node;
 mod notices;

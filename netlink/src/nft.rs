@@ -10,15 +10,17 @@ mod element;
 mod encode;
 mod error;
 mod expr;
-mod socket;
+mod maps;
+pub(crate) mod socket;
 mod uapi;
-mod wire;
+pub(crate) mod wire;
 
 use minionet_core::nft::{Contents, Drift, Element, Observed, Ruleset, SetSpec, drift};
 use nix::errno::Errno;
 
 use batch::Batch;
 pub use error::{NftError, Refusal, Subject};
+pub use maps::MapsRead;
 use socket::NftSocket;
 use uapi::{
     DELSETELEM, GETSETELEM, GETTABLE, NEWSETELEM, NFPROTO_UNSPEC, SET_ELEM_LIST_ELEMENTS, TABLE_NAME,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use minionet_core::addr::Family;
 use minionet_core::addr::MacAddr;
-use minionet_core::cni::attachment::{HOST_IFNAME_PREFIX, Id, Record, RecordError};
+use minionet_core::cni::attachment::{HOST_IFNAME_PREFIX, IFB_PREFIX, Id, Record, RecordError};
 use minionet_core::cni::{Code, Coded};
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use minionet_netlink::link::{Link, Which};
@@ -135,7 +135,8 @@ impl Tables {
     }
 
     fn has_interface(&self, id: Id) -> bool {
-        self.links.iter().any(|link| link.group != DOOMED_GROUP && owner(link) == Some(Owner::Id(id)))
+        let is_pair = |link: &Link| link.kind.as_deref() == Some("veth") && link.group != DOOMED_GROUP;
+        self.links.iter().any(|link| is_pair(link) && owner(link) == Some(Owner::Id(id)))
     }
 }
 
@@ -154,14 +155,16 @@ enum Owner {
     Unlabelled(String),
 }
 
-/// Whose interface this is, if it is a pod's.
+/// Whose interface this is, if it is a pod's: the host's end, or the device of its limits.
 fn owner(link: &Link) -> Option<Owner> {
-    if link.kind.as_deref() != Some("veth") {
-        return None;
-    }
+    let prefix = match link.kind.as_deref() {
+        Some("veth") => HOST_IFNAME_PREFIX,
+        Some("ifb") => IFB_PREFIX,
+        _ => return None,
+    };
     match &link.alias {
         Some(alias) => Id::from_alias(alias).map(Owner::Id),
-        None => (link.name.starts_with(HOST_IFNAME_PREFIX) && link.mac == Some(MacAddr::POD_GATEWAY))
+        None => (link.name.starts_with(prefix) && link.mac == Some(MacAddr::POD_GATEWAY))
             .then(|| Owner::Unlabelled(link.name.clone())),
     }
 }
@@ -278,7 +281,8 @@ impl Collector {
         recorded: &BTreeSet<Id>,
         outcome: &mut Outcome,
     ) {
-        let expected: BTreeSet<String> = recorded.iter().map(|id| id.host_ifname()).collect();
+        let names = |id: &Id| [id.host_ifname(), id.ifb_name()];
+        let expected: BTreeSet<String> = recorded.iter().flat_map(names).collect();
         for link in &tables.links {
             let orphan = match owner(link) {
                 Some(Owner::Id(id)) => !recorded.contains(&id),

@@ -13,6 +13,7 @@
 //! | [`boot`] | which boot this is |
 
 pub mod boot;
+pub mod capabilities;
 pub mod collector;
 pub mod heartbeat;
 pub mod store;

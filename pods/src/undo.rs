@@ -10,9 +10,11 @@ use minionet_core::cni::{Code, Coded};
 use minionet_core::constants::DOOMED_GROUP;
 use minionet_netlink::netns::Netns;
 use minionet_netlink::pod::{self, Fate};
+use minionet_netlink::tc::{self, Destroy};
 use minionet_netlink::{Error, Socket};
 use thiserror::Error;
 
+use crate::capabilities::{self, CapabilityError};
 use crate::heartbeat;
 use crate::store::{Store, StoreError};
 
@@ -22,6 +24,9 @@ pub enum UndoError {
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] Error),
+    /// The kernel, about what the attachment has beyond its interface.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
     /// The state.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -31,6 +36,7 @@ impl Coded for UndoError {
     fn code(&self) -> Code {
         match self {
             UndoError::Kernel(_) => Code::Kernel,
+            UndoError::Capability(error) => error.code(),
             UndoError::Store(error) => error.code(),
         }
     }
@@ -45,7 +51,9 @@ impl Coded for UndoError {
 /// # Errors
 /// [`UndoError`]; the record is still there then, so that it can be tried again.
 pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    capabilities::withdraw(host, record, Destroy::Now)?;
     pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
+    capabilities::forget(host, record);
     release(store, record)
 }
 
@@ -56,10 +64,12 @@ pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(
 /// As [`attachment`].
 pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
     if heartbeat::is_alive(store.root()) {
+        capabilities::withdraw(host, record, Destroy::Later)?;
         // Whatever is in the way of this, the slow way is there for.
         if let Some(netns) = open(&record.netns)
             && let Ok(Fate::Doomed | Fate::Absent) = pod::doom(host, &netns, &record.link)
         {
+            capabilities::forget(host, record);
             return release(store, record);
         }
     } else {
@@ -80,13 +90,13 @@ pub fn without_record(host: &mut Socket, store: &Store, id: Id) -> Result<(), Un
     Ok(locked.forget(id)?)
 }
 
-/// Removes the veth pair of an attachment that has no record, if there is one.
+/// Removes the devices of an attachment that has no record, if there are any.
 ///
 /// # Errors
 /// [`UndoError::Kernel`].
 pub fn link_only(host: &mut Socket, id: Id) -> Result<(), UndoError> {
     pod::detach(host, &id.host_ifname(), &id.alias_start())?;
-    Ok(())
+    Ok(tc::unlimit(host, &id.ifb_name(), &id.alias_start(), Destroy::Now)?)
 }
 
 fn release(store: &Store, record: &Record) -> Result<(), UndoError> {

@@ -6,6 +6,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod capabilities;
 mod cni;
 mod overlay;
 mod testbed;
@@ -20,7 +21,10 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [cni::trials(), overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [capabilities::trials(), cni::trials(), overlay::trials(), testbed::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn main() -> ExitCode {

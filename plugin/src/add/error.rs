@@ -2,6 +2,7 @@
 
 use minionet_core::cni::{Code, Coded};
 use minionet_netlink::pod::AttachError;
+use minionet_pods::capabilities::PortHolder;
 use thiserror::Error;
 
 /// Why an ADD fails.
@@ -30,6 +31,9 @@ pub enum AddError {
         /// Its addresses.
         addresses: String,
     },
+    /// Another attachment has a port that is asked for.
+    #[error("{} leads to {} already: use another port, or delete that pod", .0.port, holder(.0))]
+    HostPortInUse(Box<PortHolder>),
     /// The interface cannot be made.
     #[error(transparent)]
     Attach(AttachError),
@@ -44,6 +48,7 @@ impl Coded for AddError {
             AddError::Mtu { .. } => Code::InvalidConfig,
             AddError::InFlight => Code::TryAgainLater,
             AddError::AlreadyAttached { .. } => Code::AlreadyAttached,
+            AddError::HostPortInUse(_) => Code::HostPortInUse,
             AddError::Attach(AttachError::InterfaceExists { .. }) => Code::InterfaceExists,
             AddError::Attach(AttachError::AddressInUse { .. }) => Code::AddressInUse,
             AddError::Attach(_) | AddError::Kernel(_) => Code::Kernel,
@@ -53,5 +58,14 @@ impl Coded for AddError {
     fn details(&self) -> Option<String> {
         // The cause is part of each message.
         None
+    }
+}
+
+/// The pod that has a port, as a person knows it.
+fn holder(holder: &PortHolder) -> String {
+    let container = format!("container {} interface {}", holder.key.container, holder.key.ifname);
+    match &holder.pod {
+        Some(pod) => format!("pod {pod} ({container})"),
+        None => container,
     }
 }

@@ -3,8 +3,10 @@
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::args::{CniArgs, Invocation};
 use minionet_core::cni::attachment::{Key, NetnsRef};
+use minionet_core::cni::bandwidth::Bandwidth;
 use minionet_core::cni::conf::NetConf;
 use minionet_core::cni::ipam::{Assigned, Space};
+use minionet_core::cni::portmap::PortMapping;
 use minionet_core::cni::requests::Requests;
 use minionet_core::cni::result::{CniResult, Dns};
 use minionet_core::cni::{Failure, Version};
@@ -43,6 +45,10 @@ pub struct Prepared {
     pub before: CniResult,
     /// Name servers, where the configuration or the runtime names them.
     pub dns: Option<Dns>,
+    /// Ports of the node that are to lead to the pod.
+    pub ports: Vec<PortMapping>,
+    /// Limits of the pod's traffic.
+    pub bandwidth: Bandwidth,
 }
 
 impl Prepared {
@@ -78,6 +84,8 @@ impl Prepared {
             // What the runtime wants for this one container is stronger than what is configured
             // for all.
             dns: requests.dns.or(settings.dns),
+            ports: requests.ports,
+            bandwidth: requests.bandwidth,
         })
     }
 }

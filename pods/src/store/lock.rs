@@ -23,6 +23,13 @@ pub struct Locked<'a> {
     _file: File,
 }
 
+impl Locked<'_> {
+    /// The store that is locked.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+}
+
 impl Store {
     /// Takes the lock of the store; makes the directories if need be, and drops what belongs to
     /// an earlier boot.
