@@ -8,6 +8,7 @@
 
 mod capabilities;
 mod cni;
+mod cri;
 mod overlay;
 mod testbed;
 
@@ -21,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [capabilities::trials(), cni::trials(), overlay::trials(), testbed::trials()]
+    [capabilities::trials(), cni::trials(), cri::trials(), overlay::trials(), testbed::trials()]
         .into_iter()
         .flatten()
         .collect()
