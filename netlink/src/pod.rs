@@ -111,13 +111,28 @@ pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool,
 /// # Errors
 /// [`Error`] when the kernel cannot be asked or refuses.
 pub fn detach(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
-    let Some(found) = host.link(Which::Name(host_ifname))?.filter(|link| is_ours(link, alias)) else {
+    let Some(found) = find(host, host_ifname, alias)? else {
         return Ok(false);
     };
     match host.delete_link(found.index, host_ifname) {
         Ok(()) => Ok(true),
         // Gone in between, for example with the pod's namespace.
         Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The host's end of an attachment; somebody may have renamed it, so the alias decides.
+fn find(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<Option<Link>, Error> {
+    match host.link(Which::Name(host_ifname))? {
+        Some(link) if is_ours(&link, alias) => return Ok(Some(link)),
+        _ => {}
+    }
+    let named = |link: &Link| link.alias.as_ref().is_some_and(|found| found.starts_with(alias));
+    match host.links() {
+        Ok(links) => Ok(links.into_iter().find(|link| named(link) && is_ours(link, alias))),
+        // Devices come and go too fast to be read all; the usual case is that it is gone.
+        Err(Error::Interrupted { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -1,11 +1,11 @@
 //! A node with a running container runtime and the reference plugin `ptp`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{fs, thread};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use minionet_tests::cri::{Client, Options, Runtime};
 
 /// Debian's directory of reference plugins (package containernetworking-plugins).
@@ -80,17 +80,4 @@ pub fn start(cni_conf: &Path) -> Result<Runtime> {
 pub fn node_links(runtime: &Runtime) -> Result<String> {
     let output = runtime.command("ip").args(["-o", "link"]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Does the same with all items at the same time, each in a thread of its own.
-pub fn at_once<I: Sync, T: Send>(items: &[I], action: impl Fn(&I) -> Result<T> + Sync) -> Result<Vec<T>> {
-    thread::scope(|scope| {
-        let action = &action;
-        let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || action(item))).collect();
-        let results = threads.into_iter().map(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a thread of the test panicked"),
-        });
-        results.collect()
-    })
 }

@@ -1,6 +1,8 @@
 //! Helpers shared by the integration tests.
 
+mod at_once;
 pub mod cri;
 mod harness;
 
+pub use at_once::at_once;
 pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};

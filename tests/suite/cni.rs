@@ -6,13 +6,16 @@
 mod add;
 mod add_failure;
 mod chain;
+mod check;
 mod config;
 mod del;
 mod env;
+mod gc;
 mod namespaces;
 mod parallel;
 mod requests;
 mod results;
+mod status;
 mod stdio;
 pub mod support;
 
@@ -29,6 +32,9 @@ pub fn trials() -> Vec<Trial> {
         add_failure::trials(),
         namespaces::trials(),
         del::trials(),
+        check::trials(),
+        gc::trials(),
+        status::trials(),
         chain::trials(),
         parallel::trials(),
     ]

@@ -8,6 +8,7 @@
 
 mod capabilities;
 mod cni;
+mod cri;
 mod demo;
 mod overlay;
 mod pods;
@@ -31,6 +32,7 @@ fn trials() -> Vec<Trial> {
         overlay::trials(),
         pods::trials(),
         probe::trials(),
+        cri::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()

@@ -11,7 +11,7 @@ use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-use super::is_ours;
+use super::find;
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
 use crate::netns::Netns;
@@ -26,7 +26,7 @@ pub enum Fate {
     Absent,
     /// It is in the group of those that the daemon deletes.
     Doomed,
-    /// It is there as before: its end in the pod was not found where it was expected.
+    /// It is there as before: it is down, or its end in the pod was not found where it was expected.
     Untouched,
 }
 
@@ -36,12 +36,13 @@ pub enum Fate {
 /// [`Error`] when the kernel cannot be asked or refuses; the pair may be half gone, and
 /// [`super::detach`] or another call goes on from there.
 pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Error> {
-    let found = host.link(Which::Name(&link.host_ifname))?.filter(|found| is_ours(found, &link.alias));
-    let Some(outer) = found else { return Ok(Fate::Absent) };
+    let Some(outer) = find(host, &link.host_ifname, &link.alias)? else { return Ok(Fate::Absent) };
     if outer.group == DOOMED_GROUP {
         return Ok(Fate::Doomed);
     }
-    let Some(inner) = outer.lower else { return Ok(Fate::Untouched) };
+    // The kernel tells nobody of a change to a device that is down (`netdev_state_change` in
+    // net/core/dev.c), so the daemon would not hear of it.
+    let Some(inner) = outer.lower.filter(|_| outer.up) else { return Ok(Fate::Untouched) };
     if !take_out(&mut netns.socket()?, inner, &outer, link)? {
         return Ok(Fate::Untouched);
     }

@@ -1,11 +1,14 @@
 //! What a successful ADD makes: traffic, both families, several interfaces, addresses in turn.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use minionet_tests::{Need, Trial, trials};
 use netns_testbed::traffic::Ping;
-use netns_testbed::{Cluster, Node};
+use netns_testbed::{Cluster, Namespace, Node, eventually};
 use serde_json::json;
 
 use super::support::*;
@@ -14,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     trials![
         pods_reach_gateway_neighbours_and_themselves,
         dual_stack_addresses_are_usable_at_once,
+        the_first_packet_arrives_on_a_busy_node,
         ipv6_is_switched_on_where_it_was_off,
         ipv4_alone_leaves_ipv6_settings_alone,
         ipv6_alone_gives_ipv6_alone,
@@ -33,9 +37,10 @@ fn pods_reach_gateway_neighbours_and_themselves() -> Result<()> {
         let (a, b) = (first.add_pod("a")?, first.add_pod("b")?);
         let far = second.add_pod("far")?;
         let gateway = a.result()["ips"][0]["gateway"].as_str().context("a gateway")?.parse()?;
-        for target in [gateway, b.address(), a.address(), far.address()] {
+        for target in [gateway, b.address(), a.address()] {
             a.ping(target, PATIENT).with_context(|| format!("from a to {target}"))?;
         }
+        reaches(&a, far.address())?;
         Ping::to(a.address()).send(first, PATIENT).context("from the node")?;
         Ok(())
     })
@@ -57,6 +62,35 @@ fn dual_stack_addresses_are_usable_at_once() -> Result<()> {
             Ping::to(gateway).send(&sandbox.namespace, PATIENT).with_context(|| format!("to {gateway}"))?;
         }
         Ok(())
+    })
+}
+
+/// Other nodes are found by DNS, which takes its time.
+fn reaches(pod: &Namespace, target: IpAddr) -> Result<()> {
+    let attempt = || Ping::to(target).send(pod, Duration::from_millis(200));
+    eventually(&format!("{target} to answer"), PATIENT, attempt)?;
+    Ok(())
+}
+
+/// Nothing that the kernel does later stands between ADD and the first packet.
+fn the_first_packet_arrives_on_a_busy_node() -> Result<()> {
+    on_dual_stack_node(|node| {
+        thread::scope(|scope| {
+            let worker = |worker: usize| {
+                for round in 0..20 {
+                    let sandbox = Sandbox::new(node, &format!("c{worker}-{round}"))?;
+                    for address in addresses(&add(node, &sandbox.attachment, &conf("1.1.0"))?)? {
+                        Ping::to(address.parse()?).send(node, PATIENT).with_context(|| address.clone())?;
+                    }
+                    del(node, &sandbox.attachment, &conf("1.1.0"))?;
+                }
+                Ok(())
+            };
+            let workers: Vec<_> = (0..4).map(|number| scope.spawn(move || worker(number))).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })
     })
 }
 
@@ -113,8 +147,7 @@ fn ipv6_alone_gives_ipv6_alone() -> Result<()> {
             del(node, &sandbox.attachment, &conf(version))?;
         }
         let (here, there) = (node.add_pod("here")?, other.add_pod("there")?);
-        here.ping(there.address(), PATIENT)?;
-        Ok(())
+        reaches(&here, there.address())
     })
 }
 

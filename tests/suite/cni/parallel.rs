@@ -1,10 +1,9 @@
 //! Many calls at once: runtimes take turns per container only.
 
 use std::collections::BTreeSet;
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use minionet_tests::{Need, Trial, trials};
+use anyhow::{Context, Result, ensure};
+use minionet_tests::{Need, Trial, at_once, trials};
 use netns_testbed::Node;
 use netns_testbed::cni::{Attachment, CniAnswer};
 use serde_json::{Value, json};
@@ -18,17 +17,6 @@ pub fn trials() -> Vec<Trial> {
         one_of_many_equal_calls_wins => [Need::Program("nft")],
         deletions_of_one_attachment_all_succeed => [Need::Program("nft")],
     ]
-}
-
-/// Does something for every item at the same time.
-fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || work(item))).collect();
-        let results =
-            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
-        results.collect()
-    })
 }
 
 fn sandboxes(node: &Node, count: usize) -> Result<Vec<Sandbox>> {

@@ -38,6 +38,13 @@ pub fn on_dual_stack_node(test: impl FnOnce(&Node) -> Result<()>) -> Result<()> 
     builder.run(|cluster| test(cluster.node(0)))
 }
 
+/// The daemon tells the plugin how many rules there should be, a moment after it made them.
+pub fn rules_are_known(node: &Node) -> Result<()> {
+    let health: Value = serde_json::from_str(&node.read("/run/minionet/health.json")?)?;
+    ensure!(health["rules"].as_u64().is_some_and(|rules| rules > 0), "{health}");
+    Ok(())
+}
+
 /// The configuration that a runtime passes for the network `net1`.
 pub fn conf(version: &str) -> Value {
     json!({"cniVersion": version, "name": "net1", "type": "minionet"})
