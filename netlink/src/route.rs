@@ -49,6 +49,25 @@ impl Socket {
 }
 
 impl Socket {
+    /// Whether packets to the address are delivered on this very host.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn delivers(&mut self, address: IpAddr) -> Result<bool, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = decode::family(Family::of(address));
+        message.header.destination_prefix_length = Family::of(address).bits();
+        message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
+        let found = self.get(Message::GetRoute(message), "look up a route");
+        match found {
+            Ok(Some(Message::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+            Ok(_) => Ok(false),
+            // No route at all.
+            Err(error) if error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes exactly this route; says whether it was there.
     ///
     /// # Errors

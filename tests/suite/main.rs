@@ -8,8 +8,10 @@
 
 mod capabilities;
 mod cni;
+mod demo;
 mod overlay;
 mod pods;
+mod probe;
 mod testbed;
 
 use std::io::Write;
@@ -22,10 +24,16 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [capabilities::trials(), cni::trials(), pods::trials(), overlay::trials(), testbed::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let groups = [
+        capabilities::trials(),
+        cni::trials(),
+        demo::trials(),
+        overlay::trials(),
+        pods::trials(),
+        probe::trials(),
+        testbed::trials(),
+    ];
+    groups.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -191,6 +191,20 @@ pub const SETTINGS: &[Setting] = &[
         "5m",
         "How long a pod whose namespace is there may lack its interface before its address is given to others",
     ),
+    one(
+        "probe_port",
+        "MINIONET_PROBE_PORT",
+        "PORT",
+        "4797",
+        "UDP port inside of the tunnel on which peers probe each other, the same on every node; off for no probe",
+    ),
+    one(
+        "probe_interval",
+        "MINIONET_PROBE_INTERVAL",
+        "DURATION",
+        "30s",
+        "Time between two probes of a peer that answers",
+    ),
     Setting {
         key: "masquerade",
         env: "MINIONET_MASQUERADE",

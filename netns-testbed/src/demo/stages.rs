@@ -34,7 +34,7 @@ impl<'a> Demo<'a> {
         let cluster = self.options.builder()?.start()?;
         let records = cluster.dns().addresses(&cluster.dns_name()).len();
         self.progress.step(&format!(
-            "minionetd runs on each; all it is told: CLUSTER_NAME, and {} has {records} records",
+            "minionetd runs on each and knows nobody; {} has {records} records",
             cluster.dns_name()
         ));
         cluster.wait_ready()?;
