@@ -29,6 +29,11 @@ use crate::sysctl;
 /// a millisecond; a pod is not refused for it.
 const READY_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long an IPv6 address of the pod may take until it receives. The kernel's work queue serves
+/// all namespaces and waits for the lock that everybody takes who changes a network (RTNL): on a
+/// busy node it needs a second now and then. A pod is not refused for it.
+const DELIVERABLE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why a pod could not be attached.
 #[derive(Debug, Error)]
 pub enum AttachError {
@@ -85,7 +90,8 @@ pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attach
     let mut pod = enter(netns, link)?;
     let attached = wire_pod(&mut pod, inner, link)?;
     wire_host(host, outer, link)?;
-    wait_ready(&mut pod, inner, link)?;
+    wait_ready(&mut pod, inner)?;
+    wait_deliverable(&mut pod, link)?;
     Ok(attached)
 }
 
@@ -245,10 +251,7 @@ fn run<S>(socket: &mut Socket, steps: Vec<(S, Request)>) -> Result<Vec<(S, Optio
 ///
 /// It drops what it is given to send until a work queue of the kernel ran (`linkwatch_do_dev` in
 /// net/core/link_watch.c); since Linux 6.8, asking for the device runs it.
-///
-/// And until IPv6 addresses are received: the kernel adds the local route of one later, also
-/// without duplicate address detection (`addrconf_dad_work` in net/ipv6/addrconf.c).
-fn wait_ready(pod: &mut Socket, index: u32, link: &PodLink) -> Result<(), Error> {
+fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
     let start = Instant::now();
     while start.elapsed() < READY_WITHIN {
         match pod.link(Which::Index(index))? {
@@ -256,8 +259,18 @@ fn wait_ready(pod: &mut Socket, index: u32, link: &PodLink) -> Result<(), Error>
             _ => break,
         }
     }
-    for assigned in link.addresses.iter().filter(|a| a.address.is_ipv6()) {
-        while !pod.receives(assigned.address)? && start.elapsed() < READY_WITHIN {
+    Ok(())
+}
+
+/// Waits until the pod receives what is sent to its IPv6 addresses.
+///
+/// Also without duplicate address detection, the route by which an address is delivered is added
+/// by a work queue of the kernel (`addrconf_dad_work` in net/ipv6/addrconf.c); until then the reply
+/// to the pod's first packet would be dropped.
+fn wait_deliverable(pod: &mut Socket, link: &PodLink) -> Result<(), Error> {
+    let start = Instant::now();
+    for assigned in link.addresses.iter().filter(|assigned| assigned.address.is_ipv6()) {
+        while start.elapsed() < DELIVERABLE_WITHIN && !pod.delivers(assigned.address)? {
             pause();
         }
     }

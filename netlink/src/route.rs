@@ -49,19 +49,21 @@ impl Socket {
 }
 
 impl Socket {
-    /// Whether packets to an address are received here.
+    /// Whether packets to the address are delivered on this very host.
     ///
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
-    pub(crate) fn receives(&mut self, address: IpAddr) -> Result<bool, Error> {
+    pub fn delivers(&mut self, address: IpAddr) -> Result<bool, Error> {
         let mut message = RouteMessage::default();
         message.header.address_family = decode::family(Family::of(address));
         message.header.destination_prefix_length = Family::of(address).bits();
         message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
-        match self.get(Message::GetRoute(message), "look a route up") {
+        let found = self.get(Message::GetRoute(message), "look up a route");
+        match found {
             Ok(Some(Message::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
             Ok(_) => Ok(false),
-            Err(error) if error.is_absent() || error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
+            // No route at all.
+            Err(error) if error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
             Err(error) => Err(error),
         }
     }

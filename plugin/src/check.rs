@@ -9,6 +9,7 @@ use minionet_core::cni::{Code, Failure, Version};
 use minionet_netlink::netns::Netns;
 use minionet_netlink::{Error, Socket, pod};
 use minionet_pods::boot;
+use minionet_pods::capabilities;
 use minionet_pods::store::{Stage, Store};
 
 use crate::facts::{self, Directories};
@@ -78,6 +79,10 @@ fn examine(
     let mut host = Socket::open().map_err(kernel)?;
     let observed = pod::observe(&mut host, netns, &record.link).map_err(kernel)?;
     let mut found = differences(record, result, &observed);
+    // Without the interface there is nothing else to look at.
+    if observed.host.is_some() {
+        found.extend(capabilities::differences(&mut host, record)?);
+    }
     for assigned in &record.link.addresses {
         if !store.has_lease(assigned.address, record.key.id())? {
             found.push(format!("the lease of {} is gone, or another attachment's", assigned.address));

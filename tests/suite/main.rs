@@ -9,6 +9,7 @@
 mod capabilities;
 mod cni;
 mod cri;
+mod demo;
 mod overlay;
 mod testbed;
 
@@ -22,10 +23,15 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [capabilities::trials(), cni::trials(), cri::trials(), overlay::trials(), testbed::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let groups = [
+        capabilities::trials(),
+        cni::trials(),
+        cri::trials(),
+        demo::trials(),
+        overlay::trials(),
+        testbed::trials(),
+    ];
+    groups.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

