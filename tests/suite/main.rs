@@ -28,11 +28,11 @@ fn trials() -> Vec<Trial> {
     let groups = [
         capabilities::trials(),
         cni::trials(),
+        cri::trials(),
         demo::trials(),
         overlay::trials(),
         pods::trials(),
         probe::trials(),
-        cri::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()
