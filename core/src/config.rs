@@ -19,6 +19,7 @@ use thiserror::Error;
 pub use self::settings::{SETTINGS, Setting, Shape};
 pub use self::source::{Layer, Place, Value};
 use crate::addr::Cidr;
+use crate::overlay::Encapsulation;
 use crate::plan::{AddressPlan, PlanError, PlanSpec, PodNetwork};
 
 /// Checked configuration.
@@ -44,8 +45,12 @@ pub struct Config {
     pub port: u16,
     /// MTU of the underlay in octets, where it shall not be read from the interface.
     pub underlay_mtu: Option<u32>,
+    /// Which peers' packets are encapsulated.
+    pub encapsulation: Encapsulation,
     /// Resolvers to ask; empty means those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// File with the keys that sign the answers; none if answers are taken unsigned.
+    pub trust_anchor: Option<String>,
     /// Shortest time between two refreshes of the membership.
     pub refresh_min: Duration,
     /// Longest time between two refreshes of the membership.
@@ -60,6 +65,12 @@ pub struct Config {
     pub mass_hold: Duration,
     /// Time between two audits of the kernel.
     pub audit_interval: Duration,
+    /// How long DNS may give no complete answer before the plugin's STATUS says so.
+    pub dns_silence: Duration,
+    /// Time between two looks for what pods left behind.
+    pub collect_interval: Duration,
+    /// How long an attachment may lack its interface before it is taken for dead.
+    pub collect_grace: Duration,
     /// UDP port inside of the tunnel on which peers probe each other; none for no probe.
     pub probe_port: Option<u16>,
     /// Time between two probes of a peer that answers.

@@ -20,10 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 pub use self::diff::{NameTaken, diff};
 use crate::addr::{Cidr, Family, MacAddr};
 use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
-use crate::plan::NodePlan;
+use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +55,41 @@ pub struct Overlay {
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
     /// Forwarding entries of the VTEP: MAC of a peer's VTEP to the peer's address.
     pub fdb: BTreeMap<MacAddr, IpAddr>,
-    /// Routes: a peer's pod CIDR to the address of its VTEP, on link.
-    pub routes: BTreeMap<Cidr, IpAddr>,
+    /// Routes: a peer's pod CIDR to where its packets go.
+    pub routes: BTreeMap<Cidr, NextHop>,
+    /// The kernel's number of the interface below the overlay; none while it is gone.
+    pub underlay: Option<u32>,
+}
+
+/// Where the packets to a peer's pods go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NextHop {
+    /// Into the overlay, to the address of the peer's VTEP.
+    Vtep(IpAddr),
+    /// Straight to the peer, which is a neighbour on the underlay.
+    Direct(IpAddr),
+}
+
+impl NextHop {
+    /// The address of the next hop.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            NextHop::Vtep(addr) | NextHop::Direct(addr) => *addr,
+        }
+    }
+}
+
+/// Which peers' packets are encapsulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encapsulation {
+    /// All.
+    #[default]
+    Always,
+    /// Those to peers beyond this node's own subnet.
+    CrossSubnet,
+    /// None: peers beyond the own subnet are left to the routers of the underlay.
+    Never,
 }
 
 /// The VTEP as it was found.
@@ -118,6 +153,13 @@ pub struct Observed {
     pub routes: BTreeSet<ObservedRoute>,
 }
 
+impl Observed {
+    /// The nodes that forwarding entries of ours lead to: the peers of whoever made them.
+    pub fn nodes(&self) -> BTreeSet<IpAddr> {
+        self.fdb.iter().filter(|(mac, _)| mac.is_vtep()).map(|(_, node)| *node).collect()
+    }
+}
+
 /// One change to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -159,8 +201,10 @@ pub enum Change {
     AddRoute {
         /// What it leads to.
         dst: Cidr,
-        /// The address of the peer's VTEP.
-        gateway: IpAddr,
+        /// Where its packets go.
+        via: NextHop,
+        /// The number of the interface below the overlay, for a direct route.
+        underlay: Option<u32>,
     },
     /// Remove a route.
     RemoveRoute(ObservedRoute),
@@ -208,29 +252,77 @@ impl fmt::Display for Change {
             Change::RemoveNeighbour(addr) => write!(f, "remove the neighbour {addr}"),
             Change::SetFdb(mac, dst) => write!(f, "set the forwarding entry {mac} to {dst}"),
             Change::RemoveFdb(mac, dst) => write!(f, "remove the forwarding entry {mac} to {dst}"),
-            Change::AddRoute { dst, gateway } => write!(f, "add the route {dst} via {gateway}"),
+            Change::AddRoute { dst, via: NextHop::Vtep(addr), .. } => {
+                write!(f, "add the route {dst} via {addr}")
+            }
+            Change::AddRoute { dst, via: NextHop::Direct(addr), .. } => {
+                write!(f, "add the route {dst} via {addr}, not encapsulated")
+            }
             Change::RemoveRoute(route) => write!(f, "remove the route {}", route.dst),
         }
     }
 }
 
-/// What the kernel should hold on the node `me` with these peers.
-pub fn desired<'a>(device: Device, me: &NodePlan, peers: impl IntoIterator<Item = &'a NodePlan>) -> Overlay {
+/// This node and how it sends, as far as the kernel's tables depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Local<'a> {
+    /// This node's place in the plan.
+    pub me: &'a NodePlan,
+    /// The subnet of its address: who is in it is a neighbour on the underlay.
+    pub subnet: Cidr,
+    /// The number of the interface with that address; none while it is gone.
+    pub underlay: Option<u32>,
+    /// Which peers' packets are encapsulated.
+    pub encapsulation: Encapsulation,
+}
+
+/// What the kernel should hold on a node with these peers.
+///
+/// Neighbours and forwarding entries are there for every peer, also for those that are reached
+/// without encapsulation: a change of the mode is then a change of routes alone.
+pub fn desired<'a>(
+    device: Device,
+    local: &Local<'_>,
+    peers: impl IntoIterator<Item = &'a NodePlan>,
+) -> Overlay {
     let mut overlay = Overlay {
         device,
-        addresses: me.blocks.iter().map(|b| b.gateway).collect(),
+        addresses: local.me.blocks.iter().map(|b| b.gateway).collect(),
         neighbours: BTreeMap::new(),
         fdb: BTreeMap::new(),
         routes: BTreeMap::new(),
+        underlay: local.underlay,
     };
-    for peer in peers.into_iter().filter(|p| p.node != me.node) {
+    for peer in peers.into_iter().filter(|p| p.node != local.me.node) {
         overlay.fdb.insert(peer.mac, peer.node);
         for block in &peer.blocks {
             overlay.neighbours.insert(block.gateway, peer.mac);
-            overlay.routes.insert(block.cidr, block.gateway);
+            overlay.routes.extend(next_hop(local, peer, block).map(|via| (block.cidr, via)));
         }
     }
     overlay
+}
+
+/// Where the packets to one block of a peer go; nowhere where the underlay's routers know.
+///
+/// A block of the other family than the underlay's is always encapsulated: an IPv6 route has no
+/// IPv4 next hop.
+fn next_hop(local: &Local<'_>, peer: &NodePlan, block: &Block) -> Option<NextHop> {
+    let same_family = block.cidr.family() == Family::of(peer.node);
+    match local.encapsulation {
+        Encapsulation::Always => Some(NextHop::Vtep(block.gateway)),
+        _ if !same_family => Some(NextHop::Vtep(block.gateway)),
+        _ if local.subnet.contains(peer.node) => Some(NextHop::Direct(peer.node)),
+        Encapsulation::CrossSubnet => Some(NextHop::Vtep(block.gateway)),
+        Encapsulation::Never => None,
+    }
+}
+
+/// The MTU of pods in octets: that of the overlay, or of the underlay where nothing of theirs is
+/// ever encapsulated.
+pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay_mtu: u32) -> u32 {
+    let all_direct = mode == Encapsulation::Never && blocks.iter().all(|b| b.cidr.family() == underlay);
+    if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
 }
 
 /// The MTU of the overlay over an underlay of this MTU, in octets.

@@ -5,9 +5,12 @@
 
 mod cli;
 mod clock;
+mod collector;
 mod conflist;
 mod files;
 mod firewall;
+mod health;
+mod hostports;
 mod logging;
 mod node;
 mod notices;
@@ -23,7 +26,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let result = match matches.subcommand() {
-        Some(("run", matches)) => settings::gather(matches).and_then(run::run),
+        Some(("run", matches)) => run::run(matches),
         Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
         // The command line demands one of the above.
         _ => Ok(()),

@@ -8,25 +8,26 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use minionet_core::addr::Family;
+use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
 use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Snapshot, Thresholds, snapshot};
-use minionet_core::overlay::{self, Change, Device, Overlay};
+use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
-use minionet_netlink::overlay as kernel;
+use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
+use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
 use crate::{conflist, files, sysctls};
@@ -52,14 +53,18 @@ pub struct Node {
     trouble: Option<String>,
     /// Whether a round of lookups has ended since the start.
     asked: bool,
+    /// What the kernel should hold, as it was computed last.
+    wanted: State,
+    /// When the last complete answer came; the start, while there was none.
+    answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
     trusted: bool,
     /// The peers as they were last saved.
     saved: Option<Snapshot>,
     /// Which notifications of the kernel matter.
     interest: Interest,
-    /// MTU of the overlay, as it was computed last.
-    mtu: u32,
+    /// MTU of the underlay in octets, as it was known last.
+    underlay_mtu: u32,
 }
 
 /// What follows from this node's own address.
@@ -68,6 +73,16 @@ struct Own {
     identity: Identity,
     plan: AddressPlan,
     me: NodePlan,
+    /// Who is in it is a neighbour on the underlay.
+    subnet: Cidr,
+}
+
+/// What the kernel refused.
+struct Refused {
+    /// For people.
+    text: String,
+    /// Whether the device itself is as it should be: single peers may be missing then.
+    device_works: bool,
 }
 
 impl Node {
@@ -78,15 +93,7 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
-        let thresholds = Thresholds {
-            missing_answers: config.missing_answers,
-            hold_down: config.hold_down,
-            mass_hold: config.mass_hold,
-            refresh_min: config.refresh_min,
-            refresh_max: config.refresh_max,
-            ..Thresholds::default()
-        };
-        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds)?;
+        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
@@ -98,6 +105,8 @@ impl Node {
             own: None,
             trouble: None,
             asked: false,
+            wanted: State::default(),
+            answered: Instant::now(),
             trusted: false,
             saved: None,
             interest: Interest {
@@ -106,7 +115,7 @@ impl Node {
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
             },
-            mtu: overlay::overlay_mtu(Family::V6, ETHERNET_MTU),
+            underlay_mtu: ETHERNET_MTU,
         };
         node.restore();
         Ok(node)
@@ -124,6 +133,9 @@ impl Node {
         let _said_below = self.identify(heard.flatten().collect());
         self.probe.testify(&mut self.membership, self.clock.now());
         log(&self.membership.apply(round, self.clock.now()));
+        if self.membership.is_complete() {
+            self.answered = Instant::now();
+        }
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
@@ -133,6 +145,33 @@ impl Node {
     /// Which notifications of the kernel are worth another look at its tables.
     pub fn interest(&self) -> &Interest {
         &self.interest
+    }
+
+    /// Takes over another configuration, and makes the kernel follow at once.
+    ///
+    /// # Errors
+    /// When the new configuration cannot work; the old one stays.
+    pub fn reconfigure(&mut self, config: Config) -> Result<()> {
+        self.membership.reconfigure(&config.names(), thresholds(&config))?;
+        self.config = config;
+        if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
+            // The plan may be another one now.
+            self.own = Some(self.become_node(identity)?);
+        }
+        self.reconcile();
+        Ok(())
+    }
+
+    /// How pods are connected, for those who ask.
+    pub fn state(&self) -> State {
+        let silent = self.answered.elapsed();
+        let dns = (silent >= self.config.dns_silence).then(|| {
+            let names = self.config.names().join(", ");
+            let minutes = silent.as_secs() / 60;
+            format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
+        });
+        let troubles = self.trouble.iter().cloned().chain(dns).collect();
+        State { troubles, ..self.wanted.clone() }
     }
 
     /// The probe of its peers.
@@ -176,20 +215,29 @@ impl Node {
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
+        let local =
+            Local { me: &own.me, subnet: own.subnet, underlay, encapsulation: self.config.encapsulation };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
-        let wanted = overlay::desired(device, &own.me, &peers);
+        let wanted = overlay::desired(device, &local, &peers);
+        self.wanted.peer_routes = Some(wanted.routes.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
-        let refused = self.settle(&wanted, underlay)?;
+        let refused = self.settle(&wanted)?;
         sysctls::device(ipv6_pods)?;
+        if self.config.encapsulation != Encapsulation::Always {
+            sysctls::both_ways(&own.identity.interface)?;
+        }
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
-        self.hand_over(&own, wanted.device.mtu)?;
+        self.hand_over(&own)?;
+        if refused.as_ref().is_none_or(|r| r.device_works) {
+            self.announce()?;
+        }
         identified?;
         filtered?;
-        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
+        refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
     }
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
@@ -228,7 +276,8 @@ impl Node {
         let me = plan.node(identity.address)?;
         let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
-        Ok(Own { identity, plan, me })
+        let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
+        Ok(Own { identity, plan, me, subnet })
     }
 
     fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
@@ -256,27 +305,25 @@ impl Node {
         let link = self.socket.link(Which::Name(&own.identity.interface))?;
         let underlay = own.plan.underlay();
         let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
-        if let Some(mtu) = mtu {
-            self.mtu = overlay::overlay_mtu(underlay, mtu);
-        }
+        // While the interface is gone, what it was.
+        self.underlay_mtu = mtu.unwrap_or(self.underlay_mtu);
         let device = Device {
             name: DEVICE.to_owned(),
             vni: self.config.vni,
             port: self.config.port,
             local: own.identity.address,
             mac: own.me.mac,
-            // While the interface is gone, what it was.
-            mtu: self.mtu,
+            mtu: overlay::overlay_mtu(underlay, self.underlay_mtu),
         };
         Ok((device, link.map(|l| l.index)))
     }
 
     /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay, underlay: Option<u32>) -> Result<Option<String>> {
+    fn settle(&mut self, wanted: &Overlay) -> Result<Option<Refused>> {
         let mut refused = None;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
-            self.interest.links = observed.device.iter().map(|d| d.index).chain(underlay).collect();
+            self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
@@ -287,13 +334,34 @@ impl Node {
             }
             report(&changes);
             let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
-            let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
-            refused = texts.first().map(|first| match texts.len() {
-                1 => first.clone(),
-                more => format!("{first}, and {} more", more - 1),
-            });
+            refused = self.explain(&wanted.device, &failures)?;
         }
         Ok(refused)
+    }
+
+    /// Says what the kernel refused: the first refusal in full, and how many more there are.
+    fn explain(&mut self, device: &Device, failures: &[Failure]) -> Result<Option<Refused>> {
+        let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
+        let Some(first) = texts.first() else { return Ok(None) };
+        let more = match texts.len() {
+            1 => String::new(),
+            n => format!(", and {} more", n - 1),
+        };
+        let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
+        let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
+        let device_works = !failures.iter().any(|f| f.change.object() == "device");
+        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works }))
+    }
+
+    /// Names the device that has our VNI and port, if one does.
+    fn rival(&mut self, device: &Device) -> Result<String> {
+        let same = |l: &&Link| l.vxlan.as_ref().is_some_and(|v| v.vni == device.vni && v.port == device.port);
+        Ok(self.socket.links()?.iter().find(same).map_or(String::new(), |link| {
+            format!(
+                ": the device {} has them already; remove it, or set vni or port on every node",
+                link.name
+            )
+        }))
     }
 
     /// Makes the nft table what it should be.
@@ -304,13 +372,16 @@ impl Node {
         };
         let members = self.membership.peers().collect();
         let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
         result
     }
 
-    /// Leaves the node's facts for the plugin, and tells the runtime that there is a network.
-    fn hand_over(&self, own: &Own, mtu: u32) -> Result<()> {
+    /// Leaves the node's facts for the plugin.
+    fn hand_over(&self, own: &Own) -> Result<()> {
+        let underlay = own.plan.underlay();
+        let mtu = overlay::pod_mtu(self.config.encapsulation, &own.me.blocks, underlay, self.underlay_mtu);
         let facts = NodeFacts {
             schema: handoff::SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -325,6 +396,11 @@ impl Node {
                 debug!(dir, "facts for the plugin written");
             }
         }
+        Ok(())
+    }
+
+    /// Tells the container runtime that there is a network.
+    fn announce(&self) -> Result<()> {
         let list = Path::new(&self.config.cni_conf_dir).join(CNI_CONF_FILE);
         if files::replace(&list, &conflist::text(), 0o644)? {
             info!(file = %list.display(), "ready: network configuration list installed");
@@ -358,6 +434,17 @@ impl Node {
             Ok(_) => self.saved = Some(snapshot),
             Err(e) => warn!("the peers are not saved: {e:#}"),
         }
+    }
+}
+
+fn thresholds(config: &Config) -> Thresholds {
+    Thresholds {
+        missing_answers: config.missing_answers,
+        hold_down: config.hold_down,
+        mass_hold: config.mass_hold,
+        refresh_min: config.refresh_min,
+        refresh_max: config.refresh_max,
+        ..Thresholds::default()
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use minionet_core::config::Config;
 use minionet_core::membership::{Complete, FailureKind, Outcome, Reply, Round};
 
 /// Where the system's resolvers are named, resolv.conf(5).
@@ -34,14 +37,21 @@ const ATTEMPTS: usize = 2;
 /// Asks the servers.
 pub struct Lookups {
     configured: Vec<SocketAddr>,
+    trust_anchor: Option<String>,
     timeout: Duration,
     servers: Vec<(SocketAddr, TokioResolver)>,
 }
 
 impl Lookups {
-    /// Uses the servers configured, or, if there are none, those of the system.
-    pub fn new(configured: Vec<SocketAddr>, timeout: Duration) -> Self {
-        Lookups { configured, timeout, servers: Vec::new() }
+    /// Uses the servers configured, or, if there are none, those of the system. With a trust
+    /// anchor, only answers that it signs are taken.
+    pub fn new(config: &Config) -> Self {
+        Lookups {
+            configured: config.resolvers.clone(),
+            trust_anchor: config.trust_anchor.clone(),
+            timeout: config.dns_timeout,
+            servers: Vec::new(),
+        }
     }
 
     /// Asks every server for every name. The system's list of servers is read anew each time,
@@ -75,7 +85,8 @@ impl Lookups {
         let wanted = if self.configured.is_empty() { system_servers()? } else { self.configured.clone() };
         let present: Vec<SocketAddr> = self.servers.iter().map(|(server, _)| *server).collect();
         if present != wanted {
-            let resolvers = wanted.into_iter().map(|s| resolver(s, self.timeout).map(|r| (s, r)));
+            let anchors = self.trust_anchor.as_deref().map(anchors).transpose()?;
+            let resolvers = wanted.into_iter().map(|s| resolver(s, self.timeout, &anchors).map(|r| (s, r)));
             self.servers = resolvers.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
         }
         Ok(())
@@ -90,7 +101,17 @@ fn system_servers() -> Result<Vec<SocketAddr>, String> {
     Ok(config.name_servers().iter().map(|s| SocketAddr::new(s.ip, 53)).collect())
 }
 
-fn resolver(server: SocketAddr, timeout: Duration) -> Result<TokioResolver, NetError> {
+/// The keys of a file of DNSKEY records.
+fn anchors(file: &str) -> Result<Arc<TrustAnchors>, String> {
+    let anchors = TrustAnchors::from_file(Path::new(file));
+    anchors.map(Arc::new).map_err(|e| format!("cannot read the trust anchor {file}: {e}"))
+}
+
+fn resolver(
+    server: SocketAddr,
+    timeout: Duration,
+    anchors: &Option<Arc<TrustAnchors>>,
+) -> Result<TokioResolver, NetError> {
     let mut udp = ConnectionConfig::udp();
     udp.port = server.port();
     let mut tcp = ConnectionConfig::tcp();
@@ -104,7 +125,12 @@ fn resolver(server: SocketAddr, timeout: Duration) -> Result<TokioResolver, NetE
     options.edns0 = true;
     options.edns_payload_len = EDNS_PAYLOAD;
     options.use_hosts_file = ResolveHosts::Never;
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build()
+    options.validate = anchors.is_some();
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    if let Some(anchors) = anchors {
+        builder = builder.with_trust_anchor(anchors.clone());
+    }
+    builder.with_options(options).build()
 }
 
 /// A and AAAA of one name from one server, as one outcome.
@@ -137,6 +163,11 @@ async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resu
     let lookup = resolver.lookup(name, kind).await?;
     let mut records = Records { addresses: Vec::new(), ttl: u32::MAX };
     for record in lookup.answers() {
+        // Without validation every proof is indeterminate; with it, what is not signed is an error
+        // already, and this is the second lock on that door.
+        if resolver.options().validate && !record.proof.is_secure() {
+            return Err(NetError::Dns(DnsError::DnssecBogus));
+        }
         let addr = match &record.data {
             RData::A(a) => IpAddr::V4(a.0),
             RData::AAAA(a) => IpAddr::V6(a.0),
@@ -153,6 +184,10 @@ async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resu
 fn is_complete(result: &Result<Records, NetError>) -> bool {
     match result {
         Ok(_) => true,
+        // A signed denial of these records, of a name that exists.
+        Err(NetError::Dns(DnsError::Nsec { response, proof, .. })) => {
+            proof.is_secure() && response.response_code == ResponseCode::NoError
+        }
         Err(error) => error.is_no_records_found() && !error.is_nx_domain(),
     }
 }
@@ -161,6 +196,14 @@ fn kind(error: &NetError) -> FailureKind {
     match error {
         NetError::Timeout => FailureKind::Timeout,
         NetError::Truncated => FailureKind::Truncated,
+        NetError::Dns(DnsError::DnssecBogus) => FailureKind::Bogus,
+        NetError::Dns(DnsError::Nsec { proof, .. }) if !proof.is_secure() => FailureKind::Bogus,
+        NetError::Dns(DnsError::Nsec { response, .. })
+            if response.response_code == ResponseCode::NXDomain =>
+        {
+            FailureKind::NxDomain
+        }
+        NetError::Dns(DnsError::Nsec { .. }) => FailureKind::Empty,
         NetError::Dns(DnsError::NoRecordsFound(_)) if error.is_nx_domain() => FailureKind::NxDomain,
         NetError::Dns(DnsError::NoRecordsFound(_)) => FailureKind::Empty,
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => FailureKind::ServFail,

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::ArgMatches;
 use minionet_core::config::Config;
 use minionet_core::membership::Round;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{info, warn};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tracing::{error, info, warn};
 
+use crate::collector;
+use crate::health::Reporter;
 use crate::logging;
 use crate::node::Node;
 use crate::notices::Notices;
 use crate::resolve::Lookups;
+use crate::settings;
 
 /// How long to wait after a notification for those that follow it, before looking at the tables.
 const DEBOUNCE: Duration = Duration::from_millis(10);
@@ -23,25 +27,28 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// When the daemon cannot start: a bad setting, or no netlink.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(matches: &ArgMatches) -> Result<()> {
+    let config = settings::gather(matches)?;
     logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the event loop")?.block_on(watch(config))
+    runtime.context("cannot start the event loop")?.block_on(watch(config, matches))
 }
 
-async fn watch(config: Config) -> Result<()> {
-    let names = config.names();
+async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
+    let mut names = config.names();
     info!(version = env!("CARGO_PKG_VERSION"), names = names.join(" "), "minionetd starts");
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut audit = interval(config.audit_interval);
-    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lookups = Some(Lookups::new(config.resolvers.clone(), config.dns_timeout));
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let mut audit = audits(&config);
+    let mut lookups = Some(Lookups::new(&config));
     let mut asking: Option<JoinHandle<(Lookups, Round)>> = None;
     let mut refresh = Instant::now();
     // Listening begins before the first look at the tables, so that nothing falls between.
     let mut notices = Notices::open()?;
     let mut repair: Option<Instant> = None;
+    collector::start(&config)?;
+    let mut reporter = Reporter::default();
     let mut node = Node::new(config)?;
 
     loop {
@@ -70,13 +77,39 @@ async fn watch(config: Config) -> Result<()> {
                 repair = None;
                 node.reconcile();
             }
+            _ = hangup.recv() => match reload(&mut node, matches) {
+                Ok(config) => {
+                    info!("configuration taken over");
+                    names = config.names();
+                    audit = audits(&config);
+                    // A question that is on its way goes back to nobody; the next one asks anew.
+                    asking = None;
+                    lookups = Some(Lookups::new(&config));
+                    refresh = Instant::now();
+                }
+                Err(error) => error!("the configuration stays as it was: {error:#}"),
+            },
             () = node.probe().due() => node.work_probe(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+        reporter.report(node.state(), audit.period());
     }
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
+}
+
+/// Reads the configuration anew and takes it over.
+fn reload(node: &mut Node, matches: &ArgMatches) -> Result<Config> {
+    let config = settings::gather(matches)?;
+    node.reconfigure(config.clone())?;
+    Ok(config)
+}
+
+fn audits(config: &Config) -> Interval {
+    let mut audit = interval(config.audit_interval);
+    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    audit
 }
 
 async fn ask(mut lookups: Lookups, names: Vec<String>) -> (Lookups, Round) {

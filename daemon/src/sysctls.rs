@@ -38,6 +38,26 @@ pub fn device(ipv6_pods: bool) -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets packets of pods come in by the underlay's interface and by the overlay's device, whichever
+/// a peer sends them by: while the mode of a cluster is being changed, the two ways differ. A
+/// filter that is off stays off (ip-sysctl.rst, rp_filter: 1 is strict, 2 is loose, and the higher
+/// of `all` and the interface counts).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn both_ways(interface: &str) -> Result<(), Error> {
+    for name in [interface, DEVICE] {
+        let own = format!("ipv4/conf/{name}/rp_filter");
+        let strict = |value: Option<String>| value.as_deref() == Some("1");
+        let all = sysctl::read("ipv4/conf/all/rp_filter")?;
+        let found = sysctl::read(&own)?;
+        if found.is_some() && found.as_deref() != Some("2") && (strict(found) || strict(all)) {
+            set(&own, "2")?;
+        }
+    }
+    Ok(())
+}
+
 /// A router ignores router advertisements, and with them the host would lose its own default
 /// route where it has it from one; 2 means "accept them all the same"
 /// (Documentation/networking/ip-sysctl.rst, accept_ra).

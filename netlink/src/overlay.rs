@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minionet_core::addr::Family;
 use minionet_core::constants::ROUTE_PROTOCOL_PEER;
-use minionet_core::overlay::{Change, Device, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
+use minionet_core::overlay::{
+    Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute,
+};
 
 use crate::error::Error;
 use crate::link::{Link, LinkChange, Which};
@@ -180,7 +182,12 @@ fn request(index: u32, change: &Change) -> Option<Request> {
         Change::RemoveNeighbour(addr) => neighbour::remove(index, *addr),
         Change::SetFdb(mac, dst) => neighbour::set_fdb(index, *mac, *dst),
         Change::RemoveFdb(mac, dst) => neighbour::remove_fdb(index, *mac, *dst),
-        Change::AddRoute { dst, gateway } => route::add(&made(*dst, Some(*gateway), Some(index))),
+        Change::AddRoute { dst, via: NextHop::Vtep(addr), .. } => {
+            route::add(&made(*dst, Some(*addr), Some(index)))
+        }
+        Change::AddRoute { dst, via: NextHop::Direct(addr), underlay } => {
+            route::add(&made(*dst, Some(*addr), *underlay))
+        }
         Change::RemoveRoute(r) => route::remove(&made(r.dst, r.gateway, r.device)),
         Change::DeleteDevice { .. } | Change::CreateDevice(_) | Change::UpdateDevice { .. } => return None,
     })

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::thread;
 
-use minionet_core::overlay::{Change, Device, Observed, Overlay, desired, diff};
+use minionet_core::overlay::{Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff};
 use minionet_core::plan::{AddressPlan, NodePlan, PlanSpec, PodNetwork};
 use minionet_netlink::{Socket, overlay};
 use nix::sched::{CloneFlags, unshare};
@@ -37,7 +37,9 @@ fn overlay_of(peers: u128) -> Overlay {
     let device =
         Device { name: "minionet".into(), vni: 4097, port: 4789, local: me.node, mac: me.mac, mtu: 1450 };
     let peers: Vec<NodePlan> = (2..2 + peers).map(node).collect();
-    desired(device, &me, &peers)
+    let subnet = "172.20.0.0/20".parse().unwrap();
+    let encapsulation = Encapsulation::Always;
+    desired(device, &Local { me: &me, subnet, underlay: None, encapsulation }, &peers)
 }
 
 /// Changes the kernel until nothing is left to change; returns how much was changed in the end.

@@ -19,6 +19,7 @@ mod packet_socket;
 mod pod;
 mod process;
 mod switch;
+mod tables;
 pub mod traffic;
 
 pub use binaries::Binaries;
@@ -34,3 +35,4 @@ pub use namespace::Namespace;
 pub use node::{CNI_CONFIG, DAEMON_LOG, ENVIRONMENT_FILE, Node};
 pub use pod::{Pod, PodSpec};
 pub use switch::{Link, Switch};
+pub use tables::Tables;

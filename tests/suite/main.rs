@@ -6,6 +6,11 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod capabilities;
+mod cni;
+mod demo;
+mod overlay;
+mod pods;
 mod probe;
 mod testbed;
 
@@ -19,7 +24,16 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [probe::trials(), testbed::trials()].into_iter().flatten().collect()
+    let groups = [
+        capabilities::trials(),
+        cni::trials(),
+        demo::trials(),
+        overlay::trials(),
+        pods::trials(),
+        probe::trials(),
+        testbed::trials(),
+    ];
+    groups.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::source::{Place, Value};
 use super::{Config, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
+use crate::overlay::Encapsulation;
 use crate::plan::PodNetwork;
 
 /// Values as far as they are known.
@@ -23,7 +24,9 @@ pub(super) struct Draft {
     vni: u32,
     port: u16,
     underlay_mtu: Option<u32>,
+    encapsulation: Encapsulation,
     resolvers: Vec<SocketAddr>,
+    trust_anchor: Option<String>,
     refresh_min: Duration,
     refresh_max: Duration,
     dns_timeout: Duration,
@@ -31,6 +34,9 @@ pub(super) struct Draft {
     hold_down: Duration,
     mass_hold: Duration,
     audit_interval: Duration,
+    dns_silence: Duration,
+    collect_interval: Duration,
+    collect_grace: Duration,
     probe_port: Option<u16>,
     probe_interval: Duration,
     masquerade: bool,
@@ -61,7 +67,9 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         // 1280 is the least that IPv6 works with (RFC 8200 section 5), and the pods' packets
         // need room for the encapsulation.
         "underlay_mtu" => draft.underlay_mtu = Some(number(text, 576, 65535)?),
+        "encapsulation" => draft.encapsulation = encapsulation(text)?,
         "resolvers" => draft.resolvers = each(items, resolver)?,
+        "trust_anchor" => draft.trust_anchor = Some(absolute(text)?),
         "refresh_min" => draft.refresh_min = duration(text, "100ms", "1h")?,
         "refresh_max" => draft.refresh_max = duration(text, "100ms", "1h")?,
         "dns_timeout" => draft.dns_timeout = duration(text, "100ms", "1m")?,
@@ -69,11 +77,14 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "hold_down" => draft.hold_down = duration(text, "0s", "7d")?,
         "mass_hold" => draft.mass_hold = duration(text, "0s", "7d")?,
         "audit_interval" => draft.audit_interval = duration(text, "1s", "1h")?,
+        "dns_silence" => draft.dns_silence = duration(text, "1s", "7d")?,
+        "collect_interval" => draft.collect_interval = duration(text, "100ms", "1h")?,
+        "collect_grace" => draft.collect_grace = duration(text, "0s", "7d")?,
         "probe_port" => draft.probe_port = probe_port(text)?,
         "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
-        "cni_conf_dir" => draft.cni_conf_dir = directory(text)?,
+        "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
         other => return Err(format!("\"{other}\" has no meaning here; this is a mistake in minionetd")),
@@ -116,7 +127,9 @@ impl Draft {
             vni: self.vni,
             port: self.port,
             underlay_mtu: self.underlay_mtu,
+            encapsulation: self.encapsulation,
             resolvers: self.resolvers,
+            trust_anchor: self.trust_anchor,
             refresh_min: self.refresh_min,
             refresh_max: self.refresh_max,
             dns_timeout: self.dns_timeout,
@@ -124,6 +137,9 @@ impl Draft {
             hold_down: self.hold_down,
             mass_hold: self.mass_hold,
             audit_interval: self.audit_interval,
+            dns_silence: self.dns_silence,
+            collect_interval: self.collect_interval,
+            collect_grace: self.collect_grace,
             probe_port: self.probe_port,
             probe_interval: self.probe_interval,
             masquerade: self.masquerade,
@@ -184,7 +200,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn directory(text: &str) -> Result<String, String> {
+fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
@@ -197,6 +213,15 @@ fn switch(text: &str) -> Result<bool, String> {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+fn encapsulation(text: &str) -> Result<Encapsulation, String> {
+    match text {
+        "always" => Ok(Encapsulation::Always),
+        "cross-subnet" => Ok(Encapsulation::CrossSubnet),
+        "never" => Ok(Encapsulation::Never),
+        _ => Err(format!("\"{text}\" is none of always, cross-subnet and never")),
     }
 }
 

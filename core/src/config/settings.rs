@@ -104,12 +104,28 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "MTU between nodes [default: that of the interface with the node's own address]",
     ),
+    one(
+        "encapsulation",
+        "MINIONET_ENCAPSULATION",
+        "MODE",
+        "always",
+        "Which peers' packets are encapsulated: always, cross-subnet (those beyond the node's own subnet), never (the \
+         routers of the underlay know the pods)",
+    ),
     many(
         "resolvers",
         "MINIONET_RESOLVERS",
         "ADDRESS[:PORT]",
         "",
         "DNS servers to ask [default: those of /etc/resolv.conf]",
+    ),
+    one(
+        "trust_anchor",
+        "MINIONET_TRUST_ANCHOR",
+        "FILE",
+        "",
+        "File with the DNSKEY records that sign the answers; with it, an answer that is not signed by them is no answer \
+         [default: answers are taken unsigned]",
     ),
     one(
         "refresh_min",
@@ -153,6 +169,27 @@ pub const SETTINGS: &[Setting] = &[
         "DURATION",
         "10s",
         "Time between two audits of the kernel's tables",
+    ),
+    one(
+        "dns_silence",
+        "MINIONET_DNS_SILENCE",
+        "DURATION",
+        "10m",
+        "How long DNS may give no complete answer before the container runtime is told of limited connectivity",
+    ),
+    one(
+        "collect_interval",
+        "MINIONET_COLLECT_INTERVAL",
+        "DURATION",
+        "1m",
+        "Time between two looks for what killed calls of the plugin and missing DELs left behind",
+    ),
+    one(
+        "collect_grace",
+        "MINIONET_COLLECT_GRACE",
+        "DURATION",
+        "5m",
+        "How long a pod whose namespace is there may lack its interface before its address is given to others",
     ),
     one(
         "probe_port",

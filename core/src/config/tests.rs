@@ -102,6 +102,8 @@ fn values_out_of_range_are_refused() {
         ("cluster_name", "-a"),
         ("interface", "this-name-is-too-long"),
         ("cni_conf_dir", "etc"),
+        ("trust_anchor", "keys"),
+        ("encapsulation", "sometimes"),
         ("node_ip", "10.0.0.0/8"),
     ] {
         let flags = Layer::from_flags([(key, vec![bad.to_owned()])]);

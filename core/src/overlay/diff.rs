@@ -1,8 +1,10 @@
 //! The difference between what should be and what is, as an ordered list of changes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use thiserror::Error;
 
-use super::{Change, Device, Observed, ObservedDevice, ObservedRoute, Overlay};
+use super::{Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, Overlay};
 
 /// A device that is no VXLAN device has our name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -17,8 +19,9 @@ pub struct NameTaken {
 /// The changes that turn `observed` into `desired`, in the order in which they must be made.
 ///
 /// 1. The device is made, replaced or changed in place; then its addresses.
-/// 2. Routes that should not be go before the entries they rely on.
-/// 3. Neighbours and forwarding entries come before the routes that rely on them.
+/// 2. Neighbours and forwarding entries come before the routes that rely on them.
+/// 3. A route that leads elsewhere is replaced by two changes that follow each other.
+/// 4. Routes that should not be go before the entries they rely on, and those go last.
 ///
 /// # Errors
 /// [`NameTaken`] when a stranger's device has our name: it is not ours to delete.
@@ -35,10 +38,9 @@ pub fn diff(desired: &Overlay, observed: &Observed) -> Result<Vec<Change>, NameT
     let flushed = changes.iter().any(|c| matches!(c, Change::UpdateDevice { mac: Some(_), .. }));
 
     addresses(desired, base, &mut changes);
-    remove_routes(desired, observed, kept, &mut changes);
-    neighbours(desired, base, flushed, &mut changes);
-    forwarding(desired, base, &mut changes);
-    add_routes(desired, observed, kept, &mut changes);
+    set_entries(desired, base, flushed, &mut changes);
+    routes(desired, observed, kept, &mut changes);
+    remove_entries(desired, base, &mut changes);
     Ok(changes)
 }
 
@@ -96,59 +98,64 @@ fn addresses(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) 
     }
 }
 
-fn is_right(desired: &Overlay, kept: Option<u32>, route: &ObservedRoute) -> bool {
-    kept.is_some()
-        && route.device == kept
-        && route.gateway.is_some()
-        && desired.routes.get(&route.dst) == route.gateway.as_ref()
-}
-
-fn remove_routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
+fn routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
+    let is_right = |route: &ObservedRoute| match desired.routes.get(&route.dst) {
+        Some(via @ NextHop::Vtep(_)) => {
+            kept.is_some() && route.device == kept && route.gateway == Some(via.address())
+        }
+        Some(via @ NextHop::Direct(_)) => {
+            route.device == desired.underlay && route.gateway == Some(via.address())
+        }
+        None => false,
+    };
     // Routes over a device that is deleted go with it.
     let gone = observed.device.as_ref().filter(|_| kept.is_none()).map(|d| d.index);
+    let mut right = BTreeSet::new();
+    let mut wrong: BTreeMap<_, Vec<ObservedRoute>> = BTreeMap::new();
     for route in &observed.routes {
-        let goes_along = gone.is_some() && route.device == gone;
-        if !goes_along && !is_right(desired, kept, route) {
-            changes.push(Change::RemoveRoute(*route));
+        if is_right(route) {
+            right.insert(route.dst);
+        } else if gone.is_none() || route.device != gone {
+            wrong.entry(route.dst).or_default().push(*route);
+        }
+    }
+    for (dst, via) in &desired.routes {
+        let impossible = matches!(via, NextHop::Direct(_)) && desired.underlay.is_none();
+        if right.contains(dst) || impossible {
+            continue;
+        }
+        // One right after the other: in between, nothing leads to the peer.
+        changes.extend(wrong.remove(dst).unwrap_or_default().into_iter().map(Change::RemoveRoute));
+        changes.push(Change::AddRoute { dst: *dst, via: *via, underlay: desired.underlay });
+    }
+    changes.extend(wrong.into_values().flatten().map(Change::RemoveRoute));
+}
+
+fn set_entries(desired: &Overlay, observed: &Observed, flushed: bool, changes: &mut Vec<Change>) {
+    for (addr, mac) in &desired.neighbours {
+        let right = |n: &ObservedNeighbour| n.mac == Some(*mac) && n.permanent && n.ours;
+        if flushed || !observed.neighbours.get(addr).is_some_and(right) {
+            changes.push(Change::SetNeighbour(*addr, *mac));
+        }
+    }
+    for (mac, dst) in &desired.fdb {
+        if !observed.fdb.contains(&(*mac, *dst)) {
+            changes.push(Change::SetFdb(*mac, *dst));
         }
     }
 }
 
-fn add_routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
-    let right: std::collections::BTreeSet<_> =
-        observed.routes.iter().filter(|r| is_right(desired, kept, r)).map(|r| r.dst).collect();
-    for (dst, gateway) in &desired.routes {
-        if !right.contains(dst) {
-            changes.push(Change::AddRoute { dst: *dst, gateway: *gateway });
-        }
-    }
-}
-
-fn neighbours(desired: &Overlay, observed: &Observed, flushed: bool, changes: &mut Vec<Change>) {
+fn remove_entries(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
     for (addr, found) in &observed.neighbours {
         // Someone else's entry for an address that is none of ours is left alone.
         if found.ours && !desired.neighbours.contains_key(addr) {
             changes.push(Change::RemoveNeighbour(*addr));
         }
     }
-    for (addr, mac) in &desired.neighbours {
-        let right = |n: &super::ObservedNeighbour| n.mac == Some(*mac) && n.permanent && n.ours;
-        if flushed || !observed.neighbours.get(addr).is_some_and(right) {
-            changes.push(Change::SetNeighbour(*addr, *mac));
-        }
-    }
-}
-
-fn forwarding(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
     for (mac, dst) in &observed.fdb {
         // A second destination for a MAC makes the kernel choose one of them.
         if mac.is_vtep() && desired.fdb.get(mac) != Some(dst) {
             changes.push(Change::RemoveFdb(*mac, *dst));
-        }
-    }
-    for (mac, dst) in &desired.fdb {
-        if !observed.fdb.contains(&(*mac, *dst)) {
-            changes.push(Change::SetFdb(*mac, *dst));
         }
     }
 }

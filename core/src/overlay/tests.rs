@@ -1,9 +1,12 @@
+mod kernel;
+
 use proptest::prelude::*;
 
+use self::kernel::{INDEX, apply};
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
 
-const INDEX: u32 = 7;
+const UNDERLAY: u32 = 6;
 
 fn plan() -> AddressPlan {
     let pod = |n: &str, node_prefix| PodNetwork { network: n.parse().unwrap(), node_prefix };
@@ -24,70 +27,14 @@ fn device(k: u8) -> Device {
 }
 
 fn overlay(peers: &[u8]) -> Overlay {
-    let peers: Vec<NodePlan> = peers.iter().map(|k| node(*k)).collect();
-    desired(device(1), &node(1), &peers)
+    overlay_in(Encapsulation::Always, "172.20.0.0/24", peers)
 }
 
-/// What the kernel holds after a change, as far as the kernel's rules are known and matter here.
-fn apply(state: &mut Observed, change: &Change) {
-    match change {
-        Change::DeleteDevice { index, .. } => {
-            let routes = state.routes.iter().filter(|r| r.device != Some(*index)).copied().collect();
-            *state = Observed { routes, ..Observed::default() };
-        }
-        Change::CreateDevice(d) => {
-            assert!(state.device.is_none(), "the name is taken");
-            state.device = Some(ObservedDevice {
-                index: INDEX,
-                up: true,
-                is_vxlan: true,
-                vni: d.vni,
-                port: d.port,
-                local: Some(d.local),
-                mac: Some(d.mac),
-                mtu: d.mtu,
-                foreign_features: false,
-            });
-        }
-        Change::UpdateDevice { index, local, mac, mtu, up } => {
-            let device = state.device.as_mut().unwrap();
-            assert_eq!(device.index, *index);
-            device.local = local.or(device.local);
-            device.mtu = mtu.unwrap_or(device.mtu);
-            device.up |= up;
-            if mac.is_some() {
-                device.mac = *mac;
-                state.neighbours.clear();
-            }
-        }
-        Change::AddAddress(addr) => {
-            assert!(state.addresses.insert((*addr, if addr.is_ipv4() { 32 } else { 128 })));
-        }
-        Change::RemoveAddress(addr, len) => assert!(state.addresses.remove(&(*addr, *len))),
-        Change::SetNeighbour(addr, mac) => {
-            state
-                .neighbours
-                .insert(*addr, ObservedNeighbour { mac: Some(*mac), permanent: true, ours: true });
-        }
-        Change::RemoveNeighbour(addr) => {
-            assert!(!state.routes.iter().any(|r| r.gateway == Some(*addr)), "a route still relies on {addr}");
-            state.neighbours.remove(addr);
-        }
-        Change::SetFdb(mac, dst) => {
-            state.fdb.retain(|(m, _)| m != mac);
-            state.fdb.insert((*mac, *dst));
-        }
-        Change::RemoveFdb(mac, dst) => assert!(state.fdb.remove(&(*mac, *dst))),
-        Change::AddRoute { dst, gateway } => {
-            let device = state.device.as_ref().filter(|d| d.up).map(|d| d.index);
-            assert!(device.is_some(), "a route over a device that is not there");
-            assert!(!state.routes.iter().any(|r| r.dst == *dst), "{dst} has a route already");
-            let mac = state.neighbours.get(gateway).and_then(|n| n.mac);
-            assert!(state.fdb.iter().any(|(m, _)| Some(*m) == mac), "a route before its entries");
-            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(*gateway), device });
-        }
-        Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
-    }
+fn overlay_in(encapsulation: Encapsulation, subnet: &str, peers: &[u8]) -> Overlay {
+    let peers: Vec<NodePlan> = peers.iter().map(|k| node(*k)).collect();
+    let subnet = subnet.parse().unwrap();
+    let me = node(1);
+    desired(device(1), &Local { me: &me, subnet, underlay: Some(UNDERLAY), encapsulation }, &peers)
 }
 
 fn settle(desired: &Overlay, mut state: Observed) -> Observed {
@@ -124,6 +71,13 @@ fn a_peer_that_leaves_takes_its_entries_with_it_route_first() {
 }
 
 #[test]
+fn the_tables_tell_who_the_peers_were() {
+    let mut state = settle(&overlay(&[2, 3]), Observed::default());
+    state.fdb.insert((MacAddr([2, 0, 0, 0, 0, 1]), IpAddr::from([172, 20, 0, 9])));
+    assert_eq!(state.nodes(), BTreeSet::from([node(2).node, node(3).node]));
+}
+
+#[test]
 fn one_peer_costs_only_its_own_changes() {
     let state = settle(&overlay(&[2, 3, 4]), Observed::default());
     assert_eq!(diff(&overlay(&[2, 3, 4, 5]), &state).unwrap().len(), 5);
@@ -148,6 +102,47 @@ fn the_device_is_changed_in_place_where_the_kernel_can() {
 }
 
 #[test]
+fn neighbours_on_the_underlay_need_no_encapsulation() {
+    let routes = |mode, subnet| {
+        let overlay = overlay_in(mode, subnet, &[2, 200]);
+        overlay.routes.into_values().collect::<Vec<_>>()
+    };
+    let direct = |k: u8| NextHop::Direct(IpAddr::from([172, 20, 0, k]));
+    let v4 = |k: u8| NextHop::Vtep(node(k).blocks[0].gateway);
+    let v6 = |k: u8| NextHop::Vtep(node(k).blocks[1].gateway);
+    let half = "172.20.0.0/25";
+    assert_eq!(routes(Encapsulation::Always, half), [v4(2), v4(200), v6(2), v6(200)]);
+    assert_eq!(routes(Encapsulation::CrossSubnet, half), [direct(2), v4(200), v6(2), v6(200)]);
+    assert_eq!(routes(Encapsulation::Never, half), [direct(2), v6(2), v6(200)]);
+}
+
+#[test]
+fn a_change_of_the_mode_replaces_each_route_at_once() {
+    let state = settle(&overlay(&[2, 3]), Observed::default());
+    let wanted = overlay_in(Encapsulation::CrossSubnet, "172.20.0.0/24", &[2, 3]);
+    let changes: Vec<String> = diff(&wanted, &state).unwrap().iter().map(Change::to_string).collect();
+    assert_eq!(
+        changes,
+        [
+            "remove the route 10.32.2.0/24",
+            "add the route 10.32.2.0/24 via 172.20.0.2, not encapsulated",
+            "remove the route 10.32.3.0/24",
+            "add the route 10.32.3.0/24 via 172.20.0.3, not encapsulated",
+        ]
+    );
+    assert_eq!(settle(&overlay(&[2, 3]), settle(&wanted, state.clone())), state);
+}
+
+#[test]
+fn without_the_interface_direct_routes_wait() {
+    let mut wanted = overlay_in(Encapsulation::CrossSubnet, "172.20.0.0/24", &[2]);
+    wanted.underlay = None;
+    let state = settle(&wanted, Observed::default());
+    assert_eq!(state.routes.len(), 1, "that of the other family, which is encapsulated");
+    assert_eq!(diff(&wanted, &state), Ok(vec![]));
+}
+
+#[test]
 fn a_strangers_device_is_not_deleted() {
     let mut state = settle(&overlay(&[2]), Observed::default());
     state.device.as_mut().unwrap().is_vxlan = false;
@@ -159,6 +154,10 @@ fn the_mtu_leaves_room_for_the_encapsulation() {
     assert_eq!(overlay_mtu(Family::V4, 1500), 1450);
     assert_eq!(overlay_mtu(Family::V6, 1500), 1430);
     assert_eq!(overlay_mtu(Family::V6, 40), 0);
+    let blocks = node(1).blocks;
+    assert_eq!(pod_mtu(Encapsulation::Never, &blocks[..1], Family::V4, 1500), 1500);
+    assert_eq!(pod_mtu(Encapsulation::Never, &blocks, Family::V4, 1500), 1450, "IPv6 is encapsulated");
+    assert_eq!(pod_mtu(Encapsulation::CrossSubnet, &blocks[..1], Family::V4, 1500), 1450);
 }
 
 /// Any state that a kernel could be in, our own or a stranger's doing.
@@ -214,9 +213,12 @@ proptest! {
     fn from_any_state_the_result_is_the_desired_one(
         state in any_observed(),
         peers in proptest::collection::btree_set(2u8..6, 0..4),
+        mode in prop_oneof![
+            Just(Encapsulation::Always), Just(Encapsulation::CrossSubnet), Just(Encapsulation::Never)
+        ],
     ) {
         let peers: Vec<u8> = peers.into_iter().collect();
-        let desired = overlay(&peers);
+        let desired = overlay_in(mode, "172.20.0.0/30", &peers);
         let after = settle(&desired, state);
         let device = after.device.clone().unwrap();
         prop_assert!(device.up);
