@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod overlay;
+mod robust;
 mod testbed;
 
 use std::io::Write;
@@ -19,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [overlay::trials(), testbed::trials()].into_iter().flatten().collect()
+    [overlay::trials(), robust::trials(), testbed::trials()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
