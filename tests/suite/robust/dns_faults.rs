@@ -73,7 +73,7 @@ const CASES: [Case; 24] = [
     }),
     Case {
         name: "no server listens",
-        begin: |cluster| refuse(cluster, "udp dport 53 reject; tcp dport 53 reject with tcp reset;"),
+        begin: |cluster| refuse(cluster, "udp dport 53 reject\ntcp dport 53 reject with tcp reset\n"),
         end: |cluster| refuse(cluster, ""),
         heard: false,
     },
@@ -164,7 +164,7 @@ fn refuse(cluster: &Cluster, rules: &str) -> Result<()> {
     for host in cluster.dns_hosts() {
         host.nft(&format!(
             "table inet broken\ndelete table inet broken\n\
-             table inet broken {{ chain input {{ type filter hook input priority 0; {rules} }} }}"
+             table inet broken {{ chain input {{ type filter hook input priority 0;\n{rules}}} }}"
         ))?;
     }
     Ok(())

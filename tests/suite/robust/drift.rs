@@ -70,7 +70,7 @@ const DAMAGES: [&[&str]; 26] = [
 ];
 
 /// What the daemon does when the damage is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Daemon {
     Watches,
     Hangs,
@@ -81,8 +81,9 @@ impl Daemon {
     /// Does the damage; returns when the daemon can begin to repair it.
     fn suffers(self, node: &Node, damage: &[&str]) -> Result<()> {
         match self {
-            Self::Watches => inflict(node, damage),
-            Self::Hangs => {
+            // While several things are done one after the other it would repair the first of them.
+            Self::Watches if damage.len() == 1 => inflict(node, damage),
+            Self::Watches | Self::Hangs => {
                 node.signal_daemon(Signal::SIGSTOP)?;
                 inflict(node, damage)?;
                 Ok(node.signal_daemon(Signal::SIGCONT)?)

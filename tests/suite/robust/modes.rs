@@ -128,7 +128,6 @@ fn change(cluster: &Cluster, pods: &[Pod], mode: &str, way: Way) -> Result<(u32,
             ensure!(all && routes.lines().all(|route| route.contains(&format!("dev {device}"))), "{routes}");
             anyhow::Ok(())
         })?;
-        traffic.go_on(20)?;
     }
     let ended = traffic.end();
     for (index, from) in pods.iter().enumerate() {

@@ -15,7 +15,7 @@ use crate::overlay::{
 };
 
 /// What is not told by a notification is found by the audit.
-const AUDITED: &str = "audit_interval = \"500ms\"\n";
+const AUDITED: &str = "audit_interval = \"1s\"\n";
 /// Answers of DNS count at once.
 const HASTY: &str =
     "refresh_min = \"100ms\"\nrefresh_max = \"200ms\"\nmissing_answers = 1\nhold_down = \"0s\"\n";
