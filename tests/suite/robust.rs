@@ -20,7 +20,7 @@ use libtest_mimic::Trial;
 use netns_testbed::traffic::UdpStream;
 use netns_testbed::{Cluster, Namespace, Node, Pod, Tables, eventually};
 
-use crate::overlay::{DEVICE, number, tables_for};
+use crate::overlay::{DEVICE, SILENCE, number, tables_for};
 
 /// Long enough for anything that has to wait for thresholds, on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -142,6 +142,13 @@ fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
         line.map(str::to_owned).with_context(|| format!("the log says {log}"))
     })?;
     Ok(line)
+}
+
+/// Waits until a pod is answered from an address, asking again and again.
+fn wait_for_answer(pod: &Pod, address: IpAddr) -> Result<()> {
+    let what = format!("{address} to answer {}", pod.name());
+    eventually(&what, LONG, || pod.ping(address, SILENCE))?;
+    Ok(())
 }
 
 /// All nodes of a cluster.

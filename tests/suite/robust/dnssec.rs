@@ -82,7 +82,8 @@ impl<'a> Bind<'a> {
     /// Serves these addresses, signed for so long, as dnssec-signzone(1) writes it.
     fn sign(&self, addresses: &[IpAddr], end: &str) -> Result<()> {
         self.host.write(format!("{DIRECTORY}/plain"), zone(&self.name, addresses))?;
-        let mut words = vec!["dnssec-signzone", "-q", "-S", "-K", DIRECTORY, "-d", DIRECTORY, "-o", DOMAIN];
+        let mut words =
+            vec!["dnssec-signzone", "-q", "-P", "-S", "-K", DIRECTORY, "-d", DIRECTORY, "-o", DOMAIN];
         let (output, input) = (format!("{DIRECTORY}/signed"), format!("{DIRECTORY}/plain"));
         words.extend(["-s", "now-2d", "-e", end, "-f", &output, &input]);
         self.host.exec(words)?;

@@ -10,7 +10,7 @@ use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Pod};
 use nix::sys::signal::Signal;
 
-use super::{LONG, Traffic, all, print, wait_for_exactly};
+use super::{Traffic, all, print, wait_for_answer, wait_for_exactly};
 use crate::overlay::{SILENCE, everybody_reaches_everybody};
 
 /// How many nodes there are, where [`NODES_VARIABLE`] says nothing else.
@@ -94,7 +94,7 @@ fn partition(cluster: &Cluster, pods: &[Pod], everybody: &[u16]) -> Result<()> {
     dns.nft("delete table inet cut")?;
     cluster.heal()?;
     for (from, to) in [(0, 1), (1, 0), (2, 3), (3, 2)] {
-        pods[from].ping(pods[to].address(), LONG)?;
+        wait_for_answer(&pods[from], pods[to].address())?;
     }
     inside.into_iter().try_for_each(|traffic| traffic.end_without_loss().map(drop))?;
     wait_for_exactly(&all(cluster), everybody)
