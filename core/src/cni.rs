@@ -8,12 +8,16 @@
 
 pub mod args;
 pub mod attachment;
+pub mod bandwidth;
+pub mod check;
 pub mod conf;
 pub mod error;
 pub mod ipam;
 mod json;
+pub mod portmap;
 pub mod requests;
 pub mod result;
+pub mod valid;
 pub mod version;
 
 pub use self::error::{Code, Coded, Failure};

@@ -65,6 +65,12 @@ pub struct Config {
     pub mass_hold: Duration,
     /// Time between two audits of the kernel.
     pub audit_interval: Duration,
+    /// How long DNS may give no complete answer before the plugin's STATUS says so.
+    pub dns_silence: Duration,
+    /// Time between two looks for what pods left behind.
+    pub collect_interval: Duration,
+    /// How long an attachment may lack its interface before it is taken for dead.
+    pub collect_grace: Duration,
     /// Whether pods' connections to the outside get the node's address.
     pub masquerade: bool,
     /// Destinations outside the pod networks to which pods keep their address.

@@ -20,6 +20,11 @@ pub const ROUTE_PROTOCOL_PEER: u8 = 109;
 /// A number of its own, so that neither program ever has to guess whose route it sees.
 pub const ROUTE_PROTOCOL_POD: u8 = 110;
 
+/// Link group of pods' interfaces that are to be destroyed (`ip link show group 1835951460`).
+///
+/// The octets are `mnpd`; groups made by hand are small numbers (iproute2's `group` file).
+pub const DOOMED_GROUP: u32 = u32::from_be_bytes(*b"mnpd");
+
 /// Default VXLAN network identifier (24 bits, RFC 7348 section 5).
 pub const DEFAULT_VNI: u32 = 4097;
 

@@ -117,6 +117,8 @@ pub struct Membership {
     /// How many of how many are missing at once, while some are held for it.
     mass: Option<(usize, usize)>,
     own_missing_since: Option<u64>,
+    /// Whether there are peers that only the kernel told of.
+    adopted: bool,
 }
 
 impl Membership {
@@ -142,6 +144,7 @@ impl Membership {
             sampling: None,
             mass: None,
             own_missing_since: None,
+            adopted: false,
         })
     }
 
@@ -178,22 +181,32 @@ impl Membership {
         for state in &mut self.names {
             state.ever |= snapshot.names.contains(&state.name);
         }
-        let mut taken = 0;
-        for saved in &snapshot.peers {
-            if self.entries.contains_key(&saved.address) {
-                continue;
-            }
-            let refusal = self.refusal(saved.address);
-            if refusal.is_some_and(Refusal::is_dispensable) {
-                continue;
-            }
-            let (first_seen, last_seen) = (saved.first_seen, saved.last_seen);
-            let entry = Entry { first_seen, last_seen, confirmed: false, ..Entry::new(now, 0, refusal) };
-            self.insert(saved.address, entry);
-            self.unlisted.insert(saved.address);
-            taken += 1;
+        Ok(snapshot.peers.iter().filter(|saved| self.take_over(saved, now)).count())
+    }
+
+    /// Takes the peers that an earlier run left in the kernel and that no snapshot told of, to be
+    /// kept until complete answers say otherwise: a lost snapshot must not turn the first answer
+    /// into the only truth. Which name listed them is not known, so removals wait for all names
+    /// until every one of these peers has been listed. Call it before the first round, after
+    /// [`Membership::restore`]. Returns how many were taken.
+    pub fn adopt(&mut self, nodes: impl IntoIterator<Item = IpAddr>, now: Now) -> usize {
+        let saved = |address| SavedPeer { address, first_seen: now.unix, last_seen: now.unix };
+        let taken = nodes.into_iter().filter(|node| self.take_over(&saved(*node), now)).count();
+        self.adopted |= taken > 0;
+        taken
+    }
+
+    /// Takes a peer of an earlier run. Returns whether it was new and can be one.
+    fn take_over(&mut self, saved: &SavedPeer, now: Now) -> bool {
+        let refusal = self.refusal(saved.address);
+        if self.entries.contains_key(&saved.address) || refusal.is_some_and(Refusal::is_dispensable) {
+            return false;
         }
-        Ok(taken)
+        let (first_seen, last_seen) = (saved.first_seen, saved.last_seen);
+        let entry = Entry { first_seen, last_seen, confirmed: false, ..Entry::new(now, 0, refusal) };
+        self.insert(saved.address, entry);
+        self.unlisted.insert(saved.address);
+        true
     }
 
     /// The snapshot to keep. Worth writing when [`Snapshot::same_peers`] says that it differs
@@ -249,6 +262,7 @@ impl Membership {
                 self.sight(addr, now, &mut events);
             }
         }
+        self.adopted &= self.entries.values().any(|e| !e.confirmed);
         self.judge_sampling(&mut events);
         if self.is_complete() {
             self.note_missing(swap, now, &mut events);
@@ -281,7 +295,12 @@ impl Membership {
     pub fn is_complete(&self) -> bool {
         self.scope.plan.is_some()
             && self.names.iter().any(|n| n.complete)
-            && !self.names.iter().any(NameState::blocks)
+            && !self.names.iter().any(|n| self.waits_for(n))
+    }
+
+    /// Whether removals have to wait for a name.
+    fn waits_for(&self, name: &NameState) -> bool {
+        (name.ever || self.adopted) && !name.complete
     }
 
     /// Whether nothing is pending: another complete round with the same answers would change

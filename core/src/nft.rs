@@ -12,6 +12,7 @@ mod error;
 mod expr;
 mod field;
 mod guard;
+mod hostports;
 mod lower;
 mod masquerade;
 mod observed;
@@ -26,6 +27,9 @@ pub use error::ModelError;
 pub use expr::{BitOps, CmpOp, Expr, NatFlags, PayloadBase, PayloadCsum, Reg};
 pub use field::{CtKey, FibAddr, FibResult, Field, Header, MetaKey};
 pub use guard::{Guard, MEMBERS4, MEMBERS6, SOURCES, UNDERLAY, guard, member_sets};
+pub use hostports::{
+    HOSTPORTS, HostPortMaps, MapContents, host_port_elements, host_port_maps, host_ports, map_changes,
+};
 pub use masquerade::{EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade};
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use rule::{DnatTo, Match, Operand, Relation, Rule, Source, Statement, Target, Verdict};

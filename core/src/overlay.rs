@@ -153,6 +153,13 @@ pub struct Observed {
     pub routes: BTreeSet<ObservedRoute>,
 }
 
+impl Observed {
+    /// The nodes that forwarding entries of ours lead to: the peers of whoever made them.
+    pub fn nodes(&self) -> BTreeSet<IpAddr> {
+        self.fdb.iter().filter(|(mac, _)| mac.is_vtep()).map(|(_, node)| *node).collect()
+    }
+}
+
 /// One change to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -12,7 +12,11 @@ pub fn text() -> String {
         "cniVersion": "1.0.0",
         "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
         "name": CNI_NETWORK,
-        "plugins": [{"type": "minionet"}],
+        "plugins": [{
+            "type": "minionet",
+            // What the plugin does with what a runtime offers; the rest is not even sent.
+            "capabilities": {"bandwidth": true, "dns": true, "ips": true, "mac": true, "portMappings": true},
+        }],
     });
     format!("{list:#}\n")
 }

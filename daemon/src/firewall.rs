@@ -8,12 +8,14 @@ use minionet_core::addr::Cidr;
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::nft::{
-    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Ruleset, SetSpec, TABLE, guard, masquerade,
-    member_sets,
+    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Ruleset, SetSpec, TABLE, guard, host_ports,
+    masquerade, member_sets,
 };
 use minionet_core::plan::AddressPlan;
 use minionet_netlink::nft::Nft;
 use tracing::info;
+
+use crate::hostports;
 
 /// Keeps the table as it should be.
 pub struct Firewall {
@@ -36,6 +38,11 @@ impl Firewall {
     /// # Errors
     /// When the kernel cannot be asked, or refuses.
     pub fn reconcile(&mut self, wanted: &Ruleset, trusted: bool) -> Result<()> {
+        self.mend(wanted, trusted)?;
+        hostports::reconcile(&mut self.nft)
+    }
+
+    fn mend(&mut self, wanted: &Ruleset, trusted: bool) -> Result<()> {
         let drift = self.nft.drift(wanted)?;
         let members = Members::of(&drift);
         if members.differences() < drift.len() {
@@ -105,16 +112,17 @@ fn more(differences: usize) -> String {
 /// What the table should hold.
 pub fn ruleset(config: &Config, plan: &AddressPlan, members: Vec<IpAddr>) -> Ruleset {
     let networks = |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(IpNetwork::from).collect();
-    let guarded = guard(&Guard {
+    let always = guard(&Guard {
         port: config.port,
         vni: config.vni,
         pod_links: HOST_IFNAME_PREFIX.to_owned(),
         members,
-    });
+    })
+    .with(host_ports(HOST_IFNAME_PREFIX));
     if !config.masquerade {
-        return guarded;
+        return always;
     }
-    guarded.with(masquerade(&Masquerade {
+    always.with(masquerade(&Masquerade {
         pods: networks(&mut plan.spec().pod_networks.iter().map(|p| p.network)),
         exempt: networks(&mut config.masquerade_exempt.iter().copied()),
         foreign_mark: KUBE_PROXY_MARK,

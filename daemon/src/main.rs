@@ -4,9 +4,12 @@
 //! in `minionet-core`, and what they decided to the kernel through `minionet-netlink`.
 
 mod cli;
+mod collector;
 mod conflist;
 mod files;
 mod firewall;
+mod health;
+mod hostports;
 mod logging;
 mod node;
 mod notices;

@@ -28,6 +28,7 @@ use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{debug, error, info, warn};
 
 use crate::firewall::{self, Firewall};
+use crate::health::State;
 use crate::run::random;
 use crate::{conflist, files, sysctls};
 
@@ -51,6 +52,10 @@ pub struct Node {
     trouble: Option<String>,
     /// Whether a round of lookups has ended since the start.
     asked: bool,
+    /// What the kernel should hold, as it was computed last.
+    wanted: State,
+    /// When the last complete answer came; the start, while there was none.
+    answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
     trusted: bool,
     /// The peers as they were last saved.
@@ -97,6 +102,8 @@ impl Node {
             own: None,
             trouble: None,
             asked: false,
+            wanted: State::default(),
+            answered: Instant::now(),
             trusted: false,
             saved: None,
             interest: Interest {
@@ -122,6 +129,9 @@ impl Node {
         });
         let _said_below = self.identify(heard.flatten().collect());
         log(&self.membership.apply(round, self.now()));
+        if round.replies.iter().all(|reply| matches!(reply.outcome, Outcome::Answer { .. })) {
+            self.answered = Instant::now();
+        }
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
@@ -146,6 +156,18 @@ impl Node {
         }
         self.reconcile();
         Ok(())
+    }
+
+    /// How pods are connected, for those who ask.
+    pub fn state(&self) -> State {
+        let silent = self.answered.elapsed();
+        let dns = (silent >= self.config.dns_silence).then(|| {
+            let names = self.config.names().join(", ");
+            let minutes = silent.as_secs() / 60;
+            format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
+        });
+        let troubles = self.trouble.iter().cloned().chain(dns).collect();
+        State { troubles, ..self.wanted.clone() }
     }
 
     /// When to ask again.
@@ -184,6 +206,7 @@ impl Node {
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
+        self.wanted.peer_routes = Some(wanted.routes.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted)?;
@@ -334,6 +357,7 @@ impl Node {
         };
         let members = self.membership.peers().collect();
         let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
         result

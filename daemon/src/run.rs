@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::collector;
+use crate::health::Reporter;
 use crate::logging;
 use crate::node::Node;
 use crate::notices::Notices;
@@ -45,6 +47,8 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     // Listening begins before the first look at the tables, so that nothing falls between.
     let mut notices = Notices::open()?;
     let mut repair: Option<Instant> = None;
+    collector::start(&config)?;
+    let mut reporter = Reporter::default();
     let mut node = Node::new(config)?;
 
     loop {
@@ -88,6 +92,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+        reporter.report(node.state(), audit.period());
     }
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())

@@ -31,5 +31,10 @@ pub fn gather(matches: &ArgMatches) -> Result<Config> {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     }));
     let config = Config::from_layers(&[cli::flags(matches), environment, file]);
-    config.context("the configuration is not usable")
+    let config = config.context("the configuration is not usable")?;
+    if !config.node_networks.is_empty() {
+        // Nothing has to be heard from DNS to know that such a plan cannot hold.
+        config.plan(None).context("the configuration is not usable")?;
+    }
+    Ok(config)
 }

@@ -12,13 +12,18 @@
 //! | [`address`], [`neighbour`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
 //! | [`monitor`] | notifications that something of ours was changed |
+//! | [`departures`] | notifications that interfaces of pods are to go, or are gone |
 //! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
 //! | [`pod`] | the veth pair of a pod: made, examined, removed |
+//! | [`tc`] | limits of a pod's traffic |
+//! | [`conntrack`] | connections that the kernel remembers, forgotten |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
 
 pub mod address;
+pub mod conntrack;
 mod decode;
+pub mod departures;
 pub mod error;
 pub mod link;
 pub mod monitor;
@@ -30,6 +35,7 @@ pub mod pod;
 pub mod route;
 pub mod socket;
 pub mod sysctl;
+pub mod tc;
 
 pub use error::Error;
 pub use socket::Socket;

@@ -41,6 +41,8 @@ pub struct Link {
     pub group: u32,
     /// The device below or, for a veth pair, its other end (`IFLA_LINK`).
     pub lower: Option<u32>,
+    /// The bridge, bond or VRF that it belongs to (`IFLA_MASTER`).
+    pub master: Option<u32>,
     /// What makes it a VXLAN device.
     pub vxlan: Option<Vxlan>,
 }
@@ -179,6 +181,22 @@ impl Socket {
         self.execute(request, || format!("delete the device {name}"))
     }
 
+    /// Deletes all devices of a group at once, which costs about as much as deleting one; says
+    /// whether there were any.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the kernel refuses, as for a group with hardware in it.
+    pub fn delete_group(&mut self, group: u32) -> Result<bool, Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        let request = Request { message: Message::DelLink(message), flags: 0 };
+        match self.execute(request, || format!("delete the devices of group {group}")) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Moves a device into another network namespace.
     ///
     /// # Errors
@@ -241,6 +259,7 @@ fn decode(message: LinkMessage) -> Link {
         alias: None,
         group: 0,
         lower: None,
+        master: None,
         vxlan: None,
     };
     for attribute in message.attributes {
@@ -251,6 +270,7 @@ fn decode(message: LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Link(index) => link.lower = Some(index),
+            LinkAttribute::Controller(index) => link.master = Some(index).filter(|i| *i != 0),
             LinkAttribute::LinkInfo(infos) => decode_info(&mut link, infos),
             _ => {}
         }

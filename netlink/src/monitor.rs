@@ -124,13 +124,13 @@ impl AsRawFd for Monitor {
 }
 
 /// A message: its type, and what follows the netlink header.
-struct Message<'a> {
-    kind: u16,
-    body: &'a [u8],
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) body: &'a [u8],
 }
 
 /// The messages of a datagram; what is cut off or mangled ends the sequence.
-fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = u32_at(rest, 0)? as usize;
         let message = Message { kind: u16_at(rest, 4)?, body: rest.get(16..length)? };
@@ -143,7 +143,7 @@ fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(octets.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -178,14 +178,19 @@ fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
 }
 
 /// The text of an attribute, without the zero that ends it.
-fn text_attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
+pub(crate) fn text_attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
+    attribute(body, start, wanted).map(|value| value.strip_suffix(&[0]).unwrap_or(value))
+}
+
+/// The octets of an attribute.
+pub(crate) fn attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
     let mut rest = body.get(start..)?;
     loop {
         let length = usize::from(u16_at(rest, 0)?);
         let value = rest.get(4..length)?;
         // The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
         if u16_at(rest, 2)? & 0x3fff == wanted {
-            return Some(value.strip_suffix(&[0]).unwrap_or(value));
+            return Some(value);
         }
         rest = rest.get(length.next_multiple_of(4)..)?;
     }

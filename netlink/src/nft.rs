@@ -10,15 +10,17 @@ mod element;
 mod encode;
 mod error;
 mod expr;
-mod socket;
+mod maps;
+pub(crate) mod socket;
 mod uapi;
-mod wire;
+pub(crate) mod wire;
 
 use minionet_core::nft::{Contents, Drift, Element, Observed, Ruleset, SetSpec, drift};
 use nix::errno::Errno;
 
 use batch::Batch;
 pub use error::{NftError, Refusal, Subject};
+pub use maps::MapsRead;
 use socket::NftSocket;
 use uapi::{
     DELSETELEM, GETSETELEM, GETTABLE, NEWSETELEM, NFPROTO_UNSPEC, SET_ELEM_LIST_ELEMENTS, TABLE_NAME,
@@ -137,6 +139,14 @@ impl Nft {
             let tables: Result<Vec<_>, Malformed> = replies.iter().map(table).collect();
             tables.map_err(|source| NftError::Malformed { action: action.to_owned(), source })
         })
+    }
+
+    /// The number of rules in a table of the family inet; none if there is no such table.
+    ///
+    /// # Errors
+    /// A netlink error.
+    pub fn rule_count(&mut self, table: &str) -> Result<Option<usize>, NftError> {
+        self.retry("count rules", |nft| dump::rule_count(&mut nft.socket, table))
     }
 
     /// The number of transactions that were ever committed in this namespace, by anyone.

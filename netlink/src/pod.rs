@@ -4,6 +4,8 @@
 //! permanent, so nobody asks by ARP or neighbour discovery, and addresses are usable at once,
 //! without duplicate address detection. Each side is one datagram of requests.
 
+mod doom;
+mod observe;
 mod requests;
 
 use std::thread;
@@ -11,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::attachment::PodLink;
+use minionet_core::constants::DOOMED_GROUP;
 use thiserror::Error;
 
+pub use self::doom::{Fate, doom};
+pub use self::observe::observe;
 use self::requests::{HostStep, PodStep};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
@@ -23,6 +28,11 @@ use crate::sysctl;
 /// How long the pod's end may take to be ready to send. The kernel's work queue needs well under
 /// a millisecond; a pod is not refused for it.
 const READY_WITHIN: Duration = Duration::from_millis(200);
+
+/// How long an IPv6 address of the pod may take until it receives. The kernel's work queue serves
+/// all namespaces and waits for the lock that everybody takes who changes a network (RTNL): on a
+/// busy node it needs a second now and then. A pod is not refused for it.
+const DELIVERABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a pod could not be attached.
 #[derive(Debug, Error)]
@@ -81,20 +91,22 @@ pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attach
     let attached = wire_pod(&mut pod, inner, link)?;
     wire_host(host, outer, link)?;
     wait_ready(&mut pod, inner)?;
+    wait_deliverable(&mut pod, link)?;
     Ok(attached)
 }
 
-/// Whether the host's end of an attachment exists.
+/// Whether the host's end of an attachment exists, and is not about to be destroyed.
 ///
 /// # Errors
 /// [`Error`] when the kernel cannot be asked.
 pub fn exists(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool, Error> {
-    Ok(host.link(Which::Name(host_ifname))?.is_some_and(|link| is_ours(&link, alias)))
+    let link = host.link(Which::Name(host_ifname))?;
+    Ok(link.is_some_and(|link| is_ours(&link, alias) && link.group != DOOMED_GROUP))
 }
 
 /// Deletes the veth pair of an attachment, if it is there; says whether it was.
 ///
-/// A device of that name that is not the attachment's is left alone.
+/// A device of that name whose alias begins otherwise is not the attachment's and left alone.
 ///
 /// # Errors
 /// [`Error`] when the kernel cannot be asked or refuses.
@@ -115,32 +127,38 @@ pub fn detach(host: &mut Socket, host_ifname: &str, alias: &str) -> Result<bool,
 fn is_ours(link: &Link, alias: &str) -> bool {
     link.kind.as_deref() == Some("veth")
         && match &link.alias {
-            Some(found) => found == alias,
+            Some(found) => found.starts_with(alias),
             None => link.mac == Some(MacAddr::POD_GATEWAY),
         }
 }
 
 fn create(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<(), AttachError> {
-    let mut attempt = || {
-        host.execute(requests::create(netns, link), || {
+    let mut seen_free = false;
+    loop {
+        let made = host.execute(requests::create(netns, link), || {
             format!("make the veth pair {} and {} (MTU {})", link.host_ifname, link.ifname, link.mtu)
-        })
-    };
-    match attempt() {
-        Ok(()) => return Ok(()),
-        Err(error) if !error.is_exists() => return Err(error.into()),
-        Err(_) => {}
+        });
+        match made {
+            Ok(()) => return Ok(()),
+            Err(error) if !error.is_exists() => return Err(error.into()),
+            Err(_) => {}
+        }
+        // Either end's name may be taken. The host's may be by our own, when its record was lost
+        // or the daemon has not destroyed it yet.
+        match host.link(Which::Name(&link.host_ifname))? {
+            Some(found) if is_ours(&found, &link.alias) => {
+                detach(host, &link.host_ifname, &link.alias)?;
+            }
+            Some(_) => {
+                return Err(AttachError::HostInterfaceExists { host_ifname: link.host_ifname.clone() });
+            }
+            None if seen_free => {
+                return Err(AttachError::InterfaceExists { ifname: link.ifname.clone() });
+            }
+            // It may have been destroyed just now.
+            None => seen_free = true,
+        }
     }
-    // Either end's name may be taken. The host's may be by our own, when its record was lost.
-    if detach(host, &link.host_ifname, &link.alias)? {
-        return Ok(host.execute(requests::create(netns, link), || {
-            format!("make the veth pair {} and {} again", link.host_ifname, link.ifname)
-        })?);
-    }
-    Err(match host.link(Which::Name(&link.host_ifname))? {
-        Some(_) => AttachError::HostInterfaceExists { host_ifname: link.host_ifname.clone() },
-        None => AttachError::InterfaceExists { ifname: link.ifname.clone() },
-    })
 }
 
 /// Opens a socket in the pod's namespace, where IPv6 is switched on if it is needed.
@@ -194,6 +212,7 @@ fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), Attach
     for (step, refusal) in run(host, requests::on_host(index, link))? {
         match (step, refusal) {
             (_, None) => {}
+            (HostStep::Quiet, Some(refusal)) if refusal.errno == nix::libc::EAFNOSUPPORT => {}
             (HostStep::Route(address), Some(refusal)) if refusal.errno == nix::libc::EEXIST => {
                 return Err(AttachError::AddressInUse { address });
             }
@@ -223,6 +242,21 @@ fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
         match pod.link(Which::Index(index))? {
             Some(link) if !link.running => pause(),
             _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the pod receives what is sent to its IPv6 addresses.
+///
+/// Also without duplicate address detection, the route by which an address is delivered is added
+/// by a work queue of the kernel (`addrconf_dad_work` in net/ipv6/addrconf.c); until then the reply
+/// to the pod's first packet would be dropped.
+fn wait_deliverable(pod: &mut Socket, link: &PodLink) -> Result<(), Error> {
+    let start = Instant::now();
+    for assigned in link.addresses.iter().filter(|assigned| assigned.address.is_ipv6()) {
+        while start.elapsed() < DELIVERABLE_WITHIN && !pod.delivers(assigned.address)? {
+            pause();
         }
     }
     Ok(())

@@ -48,6 +48,63 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Whether packets to the address are delivered on this very host.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn delivers(&mut self, address: IpAddr) -> Result<bool, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = decode::family(Family::of(address));
+        message.header.destination_prefix_length = Family::of(address).bits();
+        message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
+        let found = self.get(Message::GetRoute(message), "look up a route");
+        match found {
+            Ok(Some(Message::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+            Ok(_) => Ok(false),
+            // No route at all.
+            Err(error) if error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes exactly this route; says whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the kernel refuses.
+    pub fn remove_route(&mut self, route: &Route) -> Result<bool, Error> {
+        match self.execute(remove(route), || format!("remove the route to {}", route.dst)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A route that leaves by a given device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The first address that it leads to; none for a default route.
+    pub(crate) dst: Option<IpAddr>,
+    /// The next hop.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+impl Socket {
+    /// The routes of one family that leave by a device, of all tables and protocols.
+    pub(crate) fn ways(&mut self, family: Family, index: u32) -> Result<Vec<Way>, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = decode::family(family);
+        self.dump(Message::GetRoute(message), "read the routes of a device", |m| match m {
+            Message::NewRoute(route) if route.header.kind == RouteType::Unicast => {
+                let (dst, gateway, device) = ends(&route);
+                (device == Some(index)).then_some(Way { dst, gateway })
+            }
+            _ => None,
+        })
+    }
+}
+
 /// The request that adds a route; refused with `EEXIST` when the destination has one already,
 /// so that nobody else's route is ever replaced.
 pub(crate) fn add(route: &Route) -> Request {
@@ -86,7 +143,8 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-fn decode(message: RouteMessage) -> Option<Route> {
+/// Destination, next hop and device.
+fn ends(message: &RouteMessage) -> (Option<IpAddr>, Option<IpAddr>, Option<u32>) {
     let (mut dst, mut gateway, mut device) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
@@ -96,6 +154,11 @@ fn decode(message: RouteMessage) -> Option<Route> {
             _ => {}
         }
     }
+    (dst, gateway, device)
+}
+
+fn decode(message: RouteMessage) -> Option<Route> {
+    let (dst, gateway, device) = ends(&message);
     // A default route has no destination, and is never one of ours.
     let dst = Cidr::containing(dst?, message.header.destination_prefix_length).ok()?;
     Some(Route { dst, gateway, device, protocol: u8::from(message.header.protocol) })

@@ -6,15 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::attachment::{Key, PodLink};
 use minionet_core::cni::ipam::Assigned;
-use minionet_core::constants::ROUTE_PROTOCOL_POD;
+use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
+use minionet_netlink::departures::Departures;
 use minionet_netlink::link::Which;
 use minionet_netlink::netns::Netns;
-use minionet_netlink::pod::{self, AttachError};
+use minionet_netlink::pod::{self, AttachError, Fate};
 use minionet_netlink::{Socket, sysctl};
 use nix::sched::{CloneFlags, unshare};
 
@@ -151,6 +152,47 @@ fn a_leftover_of_the_same_attachment_is_replaced() {
         pod::attach(&mut host, &now, &link).unwrap();
         assert!(before.socket().unwrap().link(Which::Name("eth0")).unwrap().is_none());
         assert!(now.socket().unwrap().link(Which::Name("eth0")).unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_doomed_pair_is_out_of_the_way_and_goes_with_its_group() {
+    in_namespace(|| {
+        let mut host = Socket::open().unwrap();
+        let mut departures = Departures::open().unwrap();
+        let (netns, link) = (namespace(), pod_link("a", "eth0", 5));
+        pod::attach(&mut host, &netns, &link).unwrap();
+        assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Doomed);
+        let soon = || Instant::now() + Duration::from_secs(10);
+        assert!(departures.wait(soon()).unwrap().doomed);
+        assert!(!pod::exists(&mut host, &link.host_ifname, &link.alias).unwrap());
+        let mut inside = netns.socket().unwrap();
+        assert!(inside.link(Which::Name("eth0")).unwrap().is_none());
+        for family in [Family::V4, Family::V6] {
+            assert!(host.routes(family, ROUTE_PROTOCOL_POD).unwrap().is_empty());
+        }
+        let outer = host.link(Which::Name(&link.host_ifname)).unwrap().unwrap();
+        assert!(host.neighbours(outer.index, Family::V4).unwrap().is_empty());
+        // The names are free again, also for the same attachment with the same addresses.
+        pod::attach(&mut host, &netns, &link).unwrap();
+        assert!(pod::exists(&mut host, &link.host_ifname, &link.alias).unwrap());
+        assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Doomed);
+        assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Doomed);
+        assert!(host.delete_group(DOOMED_GROUP).unwrap());
+        assert!(!host.delete_group(DOOMED_GROUP).unwrap());
+        assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Absent);
+        assert_eq!(inside.links().unwrap().iter().filter(|l| l.kind.as_deref() == Some("veth")).count(), 0);
+    });
+}
+
+#[test]
+fn a_pair_whose_other_end_is_elsewhere_is_not_doomed() {
+    in_namespace(|| {
+        let mut host = Socket::open().unwrap();
+        let (netns, other, link) = (namespace(), namespace(), pod_link("a", "eth0", 5));
+        pod::attach(&mut host, &netns, &link).unwrap();
+        assert_eq!(pod::doom(&mut host, &other, &link).unwrap(), Fate::Untouched);
+        assert!(pod::exists(&mut host, &link.host_ifname, &link.alias).unwrap());
     });
 }
 

@@ -260,6 +260,11 @@ impl Namespace {
     pub fn net_fd(&self) -> BorrowedFd<'_> {
         self.inner.net.as_fd()
     }
+
+    /// The descriptor of the mount namespace: a host's own, which its pods share.
+    pub fn mount_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.mounts.as_ref().map(|mounts| mounts.as_fd())
+    }
 }
 
 impl std::fmt::Debug for Namespace {

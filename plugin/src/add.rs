@@ -13,15 +13,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::Failure;
 use minionet_core::cni::args::Invocation;
-use minionet_core::cni::attachment::{Id, PodLink, Record, SCHEMA};
+use minionet_core::cni::attachment::{Id, Limits, PodLink, Record, SCHEMA};
 use minionet_core::cni::conf::NetConf;
+use minionet_core::cni::portmap;
 use minionet_netlink::{Socket, pod};
+use minionet_pods::capabilities::{self, PortHolder};
+use minionet_pods::store::{Claim, Found, Journal, Stage, Store};
+use minionet_pods::undo;
 
 use self::error::AddError;
 use self::prepare::Prepared;
 use crate::facts::Directories;
-use crate::store::{Found, Journal, Stage, Store};
-use crate::{stdio, undo};
+use crate::stdio;
 
 /// Carries out ADD.
 pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
@@ -57,13 +60,21 @@ fn reserve(prepared: &Prepared, store: &Store, host: &mut Socket) -> Result<(Rec
             clear_dead(found, prepared, store, host)?;
             continue;
         }
+        if let Some(holder) = capabilities::port_holder(&locked, &prepared.ports, id)? {
+            drop(locked);
+            clear_holder(holder, store, host)?;
+            continue;
+        }
         let addresses = locked.lease(&prepared.space, &prepared.requested, id)?;
         let record = prepared.record(id, addresses);
-        match locked.record(&record) {
+        let written = portmap::check(&record.ports, record.link.addresses.iter().map(|a| a.address))
+            .map_err(Failure::from)
+            .and_then(|()| Ok(locked.record(&record)?));
+        match written {
             Ok(journal) => return Ok((record, journal)),
-            Err(error) => {
+            Err(failure) => {
                 locked.release(&record.link.addresses, &record.origin, id)?;
-                return Err(error.into());
+                return Err(failure);
             }
         }
     }
@@ -77,8 +88,10 @@ fn clear_dead(
     store: &Store,
     host: &mut Socket,
 ) -> Result<(), Failure> {
-    if found.is_in_flight() {
-        return Err(AddError::InFlight.into());
+    match found.claim_now()? {
+        Claim::Ours => {}
+        Claim::Busy => return Err(AddError::InFlight.into()),
+        Claim::Gone => return Ok(()),
     }
     let record = found.read()??;
     record.belongs_to(&prepared.key)?;
@@ -93,9 +106,29 @@ fn clear_dead(
     Ok(undo::attachment(host, store, &record)?)
 }
 
+/// Takes apart the attachment that has a port that is asked for, if it is dead. A living one keeps
+/// it.
+fn clear_holder(holder: PortHolder, store: &Store, host: &mut Socket) -> Result<(), Failure> {
+    let Some(mut found) = store.find(holder.id)? else { return Ok(()) };
+    match found.claim_now()? {
+        Claim::Ours => {}
+        Claim::Busy => return Err(AddError::HostPortInUse(Box::new(holder)).into()),
+        Claim::Gone => return Ok(()),
+    }
+    let record = found.read()??;
+    let link = &record.link;
+    let alive = found.stage == Stage::Ready
+        && pod::exists(host, &link.host_ifname, &link.alias).map_err(AddError::Kernel)?;
+    if alive {
+        return Err(AddError::HostPortInUse(Box::new(holder)).into());
+    }
+    Ok(undo::attachment(host, store, &record)?)
+}
+
 /// Changes the kernel, marks the record as complete and writes the result.
 fn make(prepared: &Prepared, record: &Record, journal: &Journal, host: &mut Socket) -> Result<(), Failure> {
     let attached = pod::attach(host, &prepared.netns, &record.link).map_err(AddError::Attach)?;
+    capabilities::make(host, record)?;
     let mut result = record.result(prepared.before.clone(), prepared.dns.clone());
     let (earlier, ours) = (prepared.before.routes.len(), &attached.default_routes);
     let mut position = 0;
@@ -129,6 +162,8 @@ impl Prepared {
                 mtu: self.mtu,
                 addresses,
             },
+            ports: self.ports.clone(),
+            limits: Limits::new(self.bandwidth, id),
             key: self.key.clone(),
         }
     }

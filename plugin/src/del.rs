@@ -8,10 +8,10 @@ use minionet_core::cni::args::Invocation;
 use minionet_core::cni::attachment::{Key, RecordError};
 use minionet_core::cni::conf::NetConf;
 use minionet_netlink::Socket;
+use minionet_pods::store::Store;
+use minionet_pods::undo::{self, UndoError};
 
 use crate::facts::Directories;
-use crate::store::Store;
-use crate::undo::{self, UndoError};
 
 /// Carries out DEL.
 pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     let store = Store::new(&dirs.run);
     let mut host = Socket::open().map_err(UndoError::Kernel)?;
     let Some(mut found) = store.find(key.id())? else {
-        return Ok(undo::link_only(&mut host, &key, key.id())?);
+        return Ok(undo::link_only(&mut host, key.id())?);
     };
     if !found.claim()? {
         // Another DEL was faster.
@@ -32,9 +32,9 @@ pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     match found.read()? {
         Ok(record) => {
             record.belongs_to(&key)?;
-            Ok(undo::attachment(&mut host, &store, &record)?)
+            Ok(undo::attachment_soon(&mut host, &store, &record)?)
         }
-        Err(RecordError::Malformed { .. }) => Ok(undo::without_record(&mut host, &store, &key)?),
+        Err(RecordError::Malformed { .. }) => Ok(undo::without_record(&mut host, &store, key.id())?),
         // A later version knows what it made; it is not for us to guess.
         Err(error) => Err(error.into()),
     }

@@ -5,14 +5,15 @@
 //! other program, and works while `minionetd` is down.
 
 mod add;
+mod check;
 mod del;
 mod facts;
+mod gc;
+mod netns;
+mod node;
 mod status;
 mod stdio;
-mod store;
-mod undo;
 
-use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -50,7 +51,10 @@ fn run(invocation: &Invocation, stdin: &[u8]) -> Result<(), Failure> {
         Verb::Add => add::add(invocation, &conf, &dirs),
         Verb::Del => del::del(invocation, &conf, &dirs),
         Verb::Status => status::status(&conf, &dirs),
-        verb => Err(unknown(verb)),
+        Verb::Check => check::check(invocation, &conf, &dirs),
+        Verb::Gc => gc::gc(&conf, &dirs),
+        // Answered before anything is read.
+        Verb::Version => Ok(()),
     }
 }
 
@@ -68,9 +72,16 @@ fn refuse(failure: &Failure, version: Version) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn unknown(verb: Verb) -> Failure {
-    let message = format!("unknown CNI_COMMAND: {}", verb.as_str());
-    Failure { code: Code::InvalidEnvironment, message, details: None }
+/// Refuses a verb that the caller's version does not have.
+fn require_version(conf: &NetConf, least: Version, verb: &str) -> Result<(), Failure> {
+    if conf.version >= least {
+        return Ok(());
+    }
+    Err(Failure {
+        code: Code::IncompatibleVersion,
+        message: format!("config version does not allow {verb}"),
+        details: Some(format!("config is {}, {verb} came with {least}", conf.version)),
+    })
 }
 
 /// The text of the panic itself goes to standard error.
@@ -84,11 +95,4 @@ fn panicked() -> Failure {
 
 fn exit(success: bool) -> ExitCode {
     if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The variable that lets a test say that the plugin shares a namespace with the container
-/// (as in the reference implementation).
-fn may_share_namespace() -> bool {
-    let value: Option<OsString> = std::env::var_os("CNI_NETNS_OVERRIDE");
-    value.is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"))
 }

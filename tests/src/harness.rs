@@ -6,11 +6,18 @@ use anyhow::Result;
 pub use libtest_mimic::Trial;
 use libtest_mimic::{Completion, Failed};
 
+/// Debian's directory of the reference CNI plugins (package containernetworking-plugins).
+pub const CNI_PLUGINS: &str = "/usr/lib/cni";
+
 /// What a test cannot do without.
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
     /// A program in one of the usual directories.
     Program(&'static str),
+    /// A reference CNI plugin in Debian's directory of them.
+    CniPlugin(&'static str),
+    /// Everything that a container runtime needs; see [`crate::cri::available`].
+    ContainerRuntime,
     /// Root of the machine: a user namespace does not do.
     Root,
 }
@@ -25,6 +32,12 @@ impl Need {
                 let found = directories.iter().any(|directory| Path::new(directory).join(name).is_file());
                 (!found).then(|| format!("{name} is not installed"))
             }
+            Self::CniPlugin(name) => {
+                let missing = !Path::new(CNI_PLUGINS).join(name).is_file();
+                missing
+                    .then(|| format!("{CNI_PLUGINS}/{name} not found (Debian: containernetworking-plugins)"))
+            }
+            Self::ContainerRuntime => crate::cri::available().err(),
             Self::Root => (!is_real_root()).then(|| "only root of the machine may do this".to_owned()),
         }
     }

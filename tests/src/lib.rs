@@ -3,4 +3,4 @@
 pub mod cri;
 mod harness;
 
-pub use harness::{Need, Trial, is_real_root, trial};
+pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};

@@ -6,6 +6,9 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod capabilities;
+mod cni;
+mod demo;
 mod overlay;
 mod robust;
 mod testbed;
@@ -20,7 +23,15 @@ use libtest_mimic::{Arguments, Trial};
 const THREADS: usize = 2;
 
 fn trials() -> Vec<Trial> {
-    [overlay::trials(), robust::trials(), testbed::trials()].into_iter().flatten().collect()
+    let groups = [
+        capabilities::trials(),
+        cni::trials(),
+        demo::trials(),
+        overlay::trials(),
+        robust::trials(),
+        testbed::trials(),
+    ];
+    groups.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -163,12 +163,17 @@ impl Invocation {
                 args: String::new(),
             });
         }
+        // What DEL has no use for cannot keep a container from being removed.
+        let unless_del = |name: &'static str| match verb {
+            Verb::Del => Ok(var(name).unwrap_or_default().to_string_lossy().into_owned()),
+            _ => text(name),
+        };
         let invocation = Invocation {
             verb,
             container: text("CNI_CONTAINERID")?,
             ifname: text("CNI_IFNAME")?,
-            netns: text("CNI_NETNS")?,
-            args: text("CNI_ARGS")?,
+            netns: unless_del("CNI_NETNS")?,
+            args: unless_del("CNI_ARGS")?,
         };
         invocation.check()?;
         Ok(invocation)
@@ -208,7 +213,7 @@ pub fn is_identifier(text: &str) -> bool {
 }
 
 /// What is wrong with an interface name, after `dev_valid_name` in the kernel's
-/// `net/core/dev.c`.
+/// `net/core/dev.c`, and after `__dev_alloc_name` there, which makes `eth0` of `eth%d`.
 pub fn ifname_problem(name: &str) -> Option<&'static str> {
     if name.len() > IFNAME_MAX {
         Some("interface name is too long: at most 15 octets")
@@ -216,6 +221,8 @@ pub fn ifname_problem(name: &str) -> Option<&'static str> {
         Some("interface name is . or ..")
     } else if name.contains(['/', ':']) || name.contains(char::is_whitespace) {
         Some("interface name contains / or : or whitespace characters")
+    } else if name.contains('%') {
+        Some("interface name contains %, which the kernel replaces by a number")
     } else {
         None
     }

@@ -9,8 +9,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::bandwidth::{Bandwidth, Bucket};
 use super::error::{Code, Coded};
 use super::ipam::{Assigned, Origin};
+use super::portmap::PortMapping;
 use super::result::{CniResult, Dns, Interface, IpConfig, Route};
 use crate::addr::MacAddr;
 
@@ -20,8 +22,15 @@ pub const SCHEMA: u32 = 1;
 /// First letters of the name of the host's end of a pod's veth pair.
 pub const HOST_IFNAME_PREFIX: &str = "mnet";
 
-/// Most octets of an interface's alias: `IFALIASZ` of the kernel (`linux/if.h`) without the NUL.
-const ALIAS_MAX: usize = 255;
+/// First letters of the name of the device through which what a pod sends is limited.
+pub const IFB_PREFIX: &str = "mifb";
+
+/// First word of the alias of every host's end.
+const ALIAS_START: &str = "minionet ";
+
+/// Most octets of an interface's alias: `IFALIASZ` of the kernel (`linux/if.h`) is 256, its
+/// policy (`ifla_policy` in net/core/rtnetlink.c) takes one less, and a NUL that is sent counts.
+const ALIAS_MAX: usize = 254;
 
 /// What makes an attachment: one interface of one container in one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,19 +63,41 @@ impl Id {
     /// Name of the host's end of the veth pair: [`HOST_IFNAME_PREFIX`] and 44 bits of the hash,
     /// 15 octets in all.
     pub fn host_ifname(self) -> String {
-        // The low bits of an FNV hash depend on every octet of the input, but weakly on the
-        // last; folding mixes them with the high ones.
-        let folded = (self.0 ^ (self.0 >> 64)) & 0xfff_ffff_ffff;
-        format!("{HOST_IFNAME_PREFIX}{folded:011x}")
+        format!("{HOST_IFNAME_PREFIX}{:011x}", self.folded())
+    }
+
+    /// Name of the device through which what the pod sends is limited: [`IFB_PREFIX`] and the
+    /// same 44 bits.
+    pub fn ifb_name(self) -> String {
+        format!("{IFB_PREFIX}{:011x}", self.folded())
+    }
+
+    /// The low bits of an FNV hash depend on every octet of the input, but weakly on the last;
+    /// folding mixes them with the high ones.
+    fn folded(self) -> u128 {
+        (self.0 ^ (self.0 >> 64)) & 0xfff_ffff_ffff
     }
 
     /// The interface alias by which the host's end is recognised as this attachment's: the
     /// whole id first, then what a person wants to know, cut to what the kernel takes.
     pub fn alias(self, key: &Key) -> String {
-        let mut text = format!("minionet {self} {} {} {}", key.network, key.ifname, key.container);
+        let start = self.alias_start();
+        let mut text = format!("{start}{} {} {}", key.network, key.ifname, key.container);
         let end = (0..=ALIAS_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
         text
+    }
+}
+
+impl Id {
+    /// How the alias of the host's end begins: enough to know whose it is.
+    pub fn alias_start(self) -> String {
+        format!("{ALIAS_START}{self} ")
+    }
+
+    /// The attachment to which an interface with this alias belongs.
+    pub fn from_alias(alias: &str) -> Option<Self> {
+        alias.strip_prefix(ALIAS_START)?.split(' ').next()?.parse().ok()
     }
 }
 
@@ -127,6 +158,34 @@ pub struct PodLink {
     pub addresses: Vec<Assigned>,
 }
 
+/// The limits of an attachment's traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// What the pod receives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Bucket>,
+    /// What the pod sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Bucket>,
+    /// Name of the device through which the pod's packets are led; there is one exactly where
+    /// what the pod sends is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifb: Option<String>,
+}
+
+impl Limits {
+    /// The limits of an attachment.
+    pub fn new(bandwidth: Bandwidth, id: Id) -> Self {
+        let Bandwidth { ingress, egress } = bandwidth;
+        Limits { ingress, egress, ifb: egress.map(|_| id.ifb_name()) }
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+}
+
 /// The record of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -148,6 +207,12 @@ pub struct Record {
     pub origin: Origin,
     /// What is in the kernel.
     pub link: PodLink,
+    /// The ports of the node that lead to the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
+    /// The limits of its traffic.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 /// Why a record cannot be used.
@@ -234,6 +299,9 @@ impl Record {
         result.interfaces.push(interface(&link.host_ifname, link.host_mac, None));
         result.interfaces.push(interface(&link.ifname, link.mac, Some(self.netns.path.clone())));
         let inside = result.interfaces.len() - 1;
+        if let Some(ifb) = &self.limits.ifb {
+            result.interfaces.push(interface(ifb, link.host_mac, None));
+        }
         for assigned in &link.addresses {
             let prefix_len = assigned.prefix_len();
             result.ips.push(IpConfig {

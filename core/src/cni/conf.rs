@@ -28,7 +28,7 @@ pub struct NetConf {
     pub version: Version,
     /// Name of the network.
     pub name: String,
-    keys: Map<String, Value>,
+    pub(super) keys: Map<String, Value>,
 }
 
 /// Our own keys, checked.
@@ -149,8 +149,9 @@ impl NetConf {
     /// The version in which to answer a caller whose configuration may be broken.
     pub fn answer_version(stdin: &[u8]) -> Version {
         let value = serde_json::from_slice::<Value>(stdin).ok();
-        let version = value.as_ref().and_then(Value::as_object).and_then(|keys| get(keys, "cniVersion"));
-        version.and_then(|v| Version::from_key(Some(v)).ok()).unwrap_or(Version::LATEST)
+        let keys = value.as_ref().and_then(Value::as_object);
+        let version = keys.and_then(|keys| Version::from_key(get(keys, "cniVersion")).ok());
+        version.unwrap_or(Version::LATEST)
     }
 
     /// The result of the plugins before, or of the whole chain; not yet read.

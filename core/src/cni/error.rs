@@ -45,6 +45,8 @@ pub enum Code {
     AddressInUse = 111,
     /// The attachment exists already.
     AlreadyAttached = 112,
+    /// A port of the node that is asked for leads to another pod.
+    HostPortInUse = 113,
 }
 
 impl Code {

@@ -1,4 +1,4 @@
-//! What a runtime may ask for one attachment: addresses, a MAC, name servers.
+//! What a runtime may ask for one attachment: addresses, a MAC, name servers, host ports, limits.
 //!
 //! The same wish can come on three ways; the strongest that is there wins as a whole:
 //! `runtimeConfig`, then `args.cni` of the configuration, then `CNI_ARGS` (CONVENTIONS.md of
@@ -10,9 +10,11 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::args::CniArgs;
+use super::bandwidth::{Bandwidth, BandwidthError};
 use super::conf::{ConfError, NetConf};
 use super::error::{Code, Coded};
 use super::json::{brief, get};
+use super::portmap::{self, PortError, PortMapping};
 use super::result::Dns;
 use crate::addr::MacAddr;
 
@@ -25,6 +27,10 @@ pub struct Requests {
     pub mac: Option<MacAddr>,
     /// Name servers (`runtimeConfig.dns`).
     pub dns: Option<Dns>,
+    /// Ports of the node that lead to the pod (`runtimeConfig.portMappings`).
+    pub ports: Vec<PortMapping>,
+    /// Limits of the pod's traffic (`runtimeConfig.bandwidth`).
+    pub bandwidth: Bandwidth,
 }
 
 /// Why a wish is refused.
@@ -33,6 +39,12 @@ pub enum RequestError {
     /// A piece of the configuration has the wrong form.
     #[error(transparent)]
     Conf(#[from] ConfError),
+    /// The host ports are not in order.
+    #[error(transparent)]
+    Ports(#[from] PortError),
+    /// The limits are not in order.
+    #[error(transparent)]
+    Bandwidth(#[from] BandwidthError),
     /// Not an address.
     #[error("{origin}: {text:?} is not an IP address, with or without prefix length")]
     Ip {
@@ -55,6 +67,8 @@ impl Coded for RequestError {
     fn code(&self) -> Code {
         match self {
             RequestError::Conf(error) => error.code(),
+            RequestError::Ports(error) => error.code(),
+            RequestError::Bandwidth(error) => error.code(),
             RequestError::Ip { origin, .. } | RequestError::Mac { origin, .. } if *origin == CNI_ARGS => {
                 Code::InvalidEnvironment
             }
@@ -75,15 +89,13 @@ impl Requests {
         let runtime = conf.object(&["runtimeConfig"])?;
         let metadata = conf.object(&["args", "cni"])?;
         let runtime_key = |key| runtime.and_then(|map| get(map, key));
-        for key in ["portMappings", "bandwidth", "ipRanges"] {
-            if let Some(value) = runtime_key(key).filter(|v| !is_empty(v)) {
-                return Err(ConfError::Unsupported {
-                    key: format!("runtimeConfig.{key}"),
-                    value: brief(value),
-                    remedy: "take it out of \"capabilities\", or chain a plugin that has it",
-                }
-                .into());
+        if let Some(value) = runtime_key("ipRanges").filter(|v| !is_empty(v)) {
+            return Err(ConfError::Unsupported {
+                key: "runtimeConfig.ipRanges".to_owned(),
+                value: brief(value),
+                remedy: "take it out of \"capabilities\"; addresses come from the node's pod CIDR",
             }
+            .into());
         }
         let sources = [("runtimeConfig", runtime), ("args.cni", metadata)];
         let ips = sources.iter().find_map(|(origin, map)| Some((*origin, get((*map)?, "ips")?)));
@@ -100,7 +112,10 @@ impl Requests {
             (None, None) => None,
         };
         let dns = runtime_key("dns").map(|value| Dns::from_json("runtimeConfig.dns", value)).transpose()?;
-        Ok(Requests { ips, mac, dns: dns.filter(|dns| *dns != Dns::default()) })
+        let dns = dns.filter(|dns| *dns != Dns::default());
+        let ports = portmap::read(runtime_key("portMappings"))?;
+        let bandwidth = Bandwidth::read(runtime_key("bandwidth"))?;
+        Ok(Requests { ips, mac, dns, ports, bandwidth })
     }
 }
 
@@ -194,8 +209,21 @@ mod tests {
 
     #[test]
     fn capabilities_that_are_missing_are_not_dropped_in_silence() {
-        let mapped = json!({"runtimeConfig": {"PortMappings": [{"HostPort": 80, "ContainerPort": 80}]}});
-        assert_eq!(read(mapped, "").unwrap_err().code(), Code::UnsupportedField);
-        assert!(read(json!({"runtimeConfig": {"portMappings": [], "bandwidth": null}}), "").is_ok());
+        let ranges = json!({"runtimeConfig": {"IPRanges": [[{"subnet": "10.0.0.0/24"}]]}});
+        assert_eq!(read(ranges, "").unwrap_err().code(), Code::UnsupportedField);
+        let nothing = json!({"runtimeConfig": {"ipRanges": [], "portMappings": [], "bandwidth": null}});
+        assert_eq!(read(nothing, "").unwrap(), Requests::default());
+    }
+
+    #[test]
+    fn host_ports_and_limits_are_found_in_any_case() {
+        let runtime = json!({"runtimeConfig": {
+            "PortMappings": [{"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""}],
+            "BandWidth": {"IngressRate": 8000, "IngressBurst": 4294967295u64}}});
+        let requests = read(runtime, "").unwrap();
+        assert_eq!(requests.ports[0].container_port, 8080);
+        assert_eq!(requests.bandwidth.ingress.unwrap().rate, 1000);
+        let wrong = json!({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}});
+        assert_eq!(read(wrong, "").unwrap_err().code(), Code::InvalidConfig);
     }
 }

@@ -170,6 +170,27 @@ pub const SETTINGS: &[Setting] = &[
         "10s",
         "Time between two audits of the kernel's tables",
     ),
+    one(
+        "dns_silence",
+        "MINIONET_DNS_SILENCE",
+        "DURATION",
+        "10m",
+        "How long DNS may give no complete answer before the container runtime is told of limited connectivity",
+    ),
+    one(
+        "collect_interval",
+        "MINIONET_COLLECT_INTERVAL",
+        "DURATION",
+        "1m",
+        "Time between two looks for what killed calls of the plugin and missing DELs left behind",
+    ),
+    one(
+        "collect_grace",
+        "MINIONET_COLLECT_GRACE",
+        "DURATION",
+        "5m",
+        "How long a pod whose namespace is there may lack its interface before its address is given to others",
+    ),
     Setting {
         key: "masquerade",
         env: "MINIONET_MASQUERADE",

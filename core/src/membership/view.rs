@@ -175,7 +175,7 @@ pub struct DepartedView {
 impl Membership {
     /// Membership as an operator sees it.
     pub fn view(&self) -> View {
-        let waits = self.names.iter().filter(|n| n.blocks()).map(|n| n.name.clone());
+        let waits = self.names.iter().filter(|n| self.waits_for(n)).map(|n| n.name.clone());
         let departed = self.departed.iter();
         View {
             cluster: self.cluster.clone(),

@@ -1,9 +1,11 @@
+mod kernel;
+
 use proptest::prelude::*;
 
+use self::kernel::{INDEX, apply};
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
 
-const INDEX: u32 = 7;
 const UNDERLAY: u32 = 6;
 
 fn plan() -> AddressPlan {
@@ -33,77 +35,6 @@ fn overlay_in(encapsulation: Encapsulation, subnet: &str, peers: &[u8]) -> Overl
     let subnet = subnet.parse().unwrap();
     let me = node(1);
     desired(device(1), &Local { me: &me, subnet, underlay: Some(UNDERLAY), encapsulation }, &peers)
-}
-
-/// What the kernel holds after a change, as far as the kernel's rules are known and matter here.
-fn apply(state: &mut Observed, change: &Change) {
-    match change {
-        Change::DeleteDevice { index, .. } => {
-            let routes = state.routes.iter().filter(|r| r.device != Some(*index)).copied().collect();
-            *state = Observed { routes, ..Observed::default() };
-        }
-        Change::CreateDevice(d) => {
-            assert!(state.device.is_none(), "the name is taken");
-            state.device = Some(ObservedDevice {
-                index: INDEX,
-                up: true,
-                is_vxlan: true,
-                vni: d.vni,
-                port: d.port,
-                local: Some(d.local),
-                mac: Some(d.mac),
-                mtu: d.mtu,
-                foreign_features: false,
-            });
-        }
-        Change::UpdateDevice { index, local, mac, mtu, up } => {
-            let device = state.device.as_mut().unwrap();
-            assert_eq!(device.index, *index);
-            device.local = local.or(device.local);
-            device.mtu = mtu.unwrap_or(device.mtu);
-            device.up |= up;
-            if mac.is_some() {
-                device.mac = *mac;
-                state.neighbours.clear();
-            }
-        }
-        Change::AddAddress(addr) => {
-            assert!(state.addresses.insert((*addr, if addr.is_ipv4() { 32 } else { 128 })));
-        }
-        Change::RemoveAddress(addr, len) => assert!(state.addresses.remove(&(*addr, *len))),
-        Change::SetNeighbour(addr, mac) => {
-            state
-                .neighbours
-                .insert(*addr, ObservedNeighbour { mac: Some(*mac), permanent: true, ours: true });
-        }
-        Change::RemoveNeighbour(addr) => {
-            let relies = |r: &ObservedRoute| r.gateway == Some(*addr) && r.device == Some(INDEX);
-            assert!(!state.routes.iter().any(relies), "a route still relies on {addr}");
-            state.neighbours.remove(addr);
-        }
-        Change::SetFdb(mac, dst) => {
-            state.fdb.retain(|(m, _)| m != mac);
-            state.fdb.insert((*mac, *dst));
-        }
-        Change::RemoveFdb(mac, dst) => {
-            // The entry may have been replaced by the right one just before.
-            state.fdb.remove(&(*mac, *dst));
-        }
-        Change::AddRoute { dst, via, underlay } => {
-            assert!(!state.routes.iter().any(|r| r.dst == *dst), "{dst} has a route already");
-            let device = match via {
-                NextHop::Direct(_) => *underlay,
-                NextHop::Vtep(gateway) => {
-                    let mac = state.neighbours.get(gateway).and_then(|n| n.mac);
-                    assert!(state.fdb.iter().any(|(m, _)| Some(*m) == mac), "a route before its entries");
-                    state.device.as_ref().filter(|d| d.up).map(|d| d.index)
-                }
-            };
-            assert!(device.is_some(), "a route over a device that is not there");
-            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(via.address()), device });
-        }
-        Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
-    }
 }
 
 fn settle(desired: &Overlay, mut state: Observed) -> Observed {
@@ -137,6 +68,13 @@ fn a_peer_that_leaves_takes_its_entries_with_it_route_first() {
     let state = settle(&overlay(&[2, 3]), Observed::default());
     let changes: Vec<&str> = diff(&overlay(&[2]), &state).unwrap().iter().map(Change::object).collect();
     assert_eq!(changes, ["route", "route", "neighbour", "neighbour", "fdb"]);
+}
+
+#[test]
+fn the_tables_tell_who_the_peers_were() {
+    let mut state = settle(&overlay(&[2, 3]), Observed::default());
+    state.fdb.insert((MacAddr([2, 0, 0, 0, 0, 1]), IpAddr::from([172, 20, 0, 9])));
+    assert_eq!(state.nodes(), BTreeSet::from([node(2).node, node(3).node]));
 }
 
 #[test]

@@ -55,6 +55,23 @@ pub fn table(socket: &mut NftSocket, table: &str) -> Result<Option<Observed>, Nf
     Ok(Some(Observed { table: table.to_owned(), dormant, sets, chains, generation }))
 }
 
+/// The number of rules in a table; none if there is no such table.
+pub fn rule_count(socket: &mut NftSocket, table: &str) -> Result<Option<usize>, NftError> {
+    let action = format!("count the rules of table inet {table}");
+    if socket.get(GETTABLE, table_name(table), &action)?.is_none() {
+        return Ok(None);
+    }
+    let mut filter = Attrs::default();
+    filter.text(RULE_TABLE, table);
+    let malformed = |source| NftError::Malformed { action: action.clone(), source };
+    let mut count = 0;
+    for reply in socket.dump(GETRULE, NFPROTO_INET, filter, &action)? {
+        let of = Parsed::new(&reply.attrs).map_err(malformed)?.text(RULE_TABLE);
+        count += usize::from(of.as_deref() == Some(table));
+    }
+    Ok(Some(count))
+}
+
 /// The number of transactions that were ever committed in this namespace.
 pub fn generation(socket: &mut NftSocket) -> Result<u32, NftError> {
     let action = "read the generation of the rulesets";

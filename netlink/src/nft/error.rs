@@ -131,7 +131,7 @@ impl NftError {
     }
 
     /// Whether the same request may succeed when it is made again, from a fresh dump.
-    pub(super) fn is_race(&self) -> bool {
+    pub fn is_race(&self) -> bool {
         matches!(self.errno(), Some(Errno::ERESTART | Errno::EINTR | Errno::EAGAIN))
     }
 }

@@ -73,7 +73,7 @@ impl NftSocket {
 
     /// Asks for one object; none if there is no such object.
     pub fn get(&mut self, kind: u16, attrs: Attrs, action: &str) -> Result<Option<Reply>, NftError> {
-        match self.request(kind, NLM_F_ACK, NFPROTO_INET, attrs, action) {
+        match self.request(of_nftables(kind), NLM_F_ACK, NFPROTO_INET, attrs, action) {
             Ok(mut replies) => Ok(if replies.is_empty() { None } else { Some(replies.remove(0)) }),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error),
@@ -88,7 +88,7 @@ impl NftSocket {
         attrs: Attrs,
         action: &str,
     ) -> Result<Vec<Reply>, NftError> {
-        let replies = self.request(kind, NLM_F_DUMP, family, attrs, action)?;
+        let replies = self.request(of_nftables(kind), NLM_F_DUMP, family, attrs, action)?;
         if replies.iter().any(|reply| reply.flags & NLM_F_DUMP_INTR != 0) {
             return Err(refused(action, Errno::EINTR as i32, None));
         }
@@ -96,7 +96,8 @@ impl NftSocket {
     }
 
     /// Sends a request and collects the answers to its end: an acknowledgement, or that of a dump.
-    fn request(
+    /// The kind includes the subsystem.
+    pub(crate) fn request(
         &mut self,
         kind: u16,
         flags: u16,
@@ -109,7 +110,6 @@ impl NftSocket {
         self.seq = self.seq.wrapping_add(1);
         let seq = self.seq;
         let mut bytes = Vec::new();
-        let kind = SUBSYS_NFTABLES << 8 | kind;
         message(&mut bytes, kind, NLM_F_REQUEST | flags, seq, family, &attrs);
         self.send(&bytes, action)?;
         let mut replies = Vec::new();
@@ -235,6 +235,11 @@ impl NftSocket {
             }
         }
     }
+}
+
+/// The kind of a message to nf_tables among those to all of netfilter.
+fn of_nftables(kind: u16) -> u16 {
+    SUBSYS_NFTABLES << 8 | kind
 }
 
 fn malformed(action: &str) -> impl FnOnce(Malformed) -> NftError {

@@ -52,6 +52,11 @@ impl Attrs {
         self.end(start);
     }
 
+    /// Appends a nested attribute whose contents are bytes already.
+    pub fn nested_raw(&mut self, kind: u16, contents: &[u8]) {
+        self.raw(kind | NLA_F_NESTED, contents);
+    }
+
     /// How many bytes there are so far.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -117,6 +117,7 @@ fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
 /// A step on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostStep {
+    Quiet,
     Up,
     Neighbour(IpAddr),
     Route(IpAddr),
@@ -125,6 +126,7 @@ pub(super) enum HostStep {
 impl fmt::Display for HostStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            HostStep::Quiet => f.write_str("keep the host's end from having a link-local address"),
             HostStep::Up => f.write_str("set up the host's end"),
             HostStep::Neighbour(address) => write!(f, "set the neighbour {address}"),
             HostStep::Route(address) => write!(f, "add the route to {address}"),
@@ -134,7 +136,7 @@ impl fmt::Display for HostStep {
 
 /// What happens on the host.
 pub(super) fn on_host(index: u32, link: &PodLink) -> Vec<(HostStep, Request)> {
-    let mut steps = vec![(HostStep::Up, host_end_up(index, link))];
+    let mut steps = vec![(HostStep::Quiet, quiet(index)), (HostStep::Up, host_end_up(index, link))];
     for assigned in &link.addresses {
         let address = assigned.address;
         steps.push((
@@ -158,17 +160,24 @@ fn up(index: u32) -> Request {
     Request { message: Message::SetLink(message), flags: 0 }
 }
 
-/// Alias, no link-local address, up, in one message.
+/// No link-local address: the host's end needs no address of its own, and does not announce or
+/// probe one (IN6_ADDR_GEN_MODE_NONE).
+///
+/// Refused with EAFNOSUPPORT where the device has no IPv6: with `ipv6.disable=1`, and with an MTU
+/// below 1280 (`inet6_validate_link_af` in net/ipv6/addrconf.c). Then there is nothing to keep quiet.
+fn quiet(index: u32) -> Request {
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])];
+    Request { message: Message::SetLink(message), flags: 0 }
+}
+
+/// Alias and up, in one message.
 fn host_end_up(index: u32, link: &PodLink) -> Request {
     let mut request = up(index);
     if let Message::SetLink(message) = &mut request.message {
-        // IN6_ADDR_GEN_MODE_NONE: the host's end needs no address of its own, and does not
-        // announce or probe one.
-        let quiet = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        message.attributes = vec![
-            LinkAttribute::IfAlias(link.alias.clone()),
-            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![quiet])]),
-        ];
+        message.attributes = vec![LinkAttribute::IfAlias(link.alias.clone())];
     }
     request
 }

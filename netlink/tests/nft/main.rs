@@ -10,6 +10,7 @@ mod drift;
 mod elements;
 mod errors;
 mod guard;
+mod maps;
 mod support;
 mod text;
 mod traffic;

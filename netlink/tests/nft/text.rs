@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use minionet_core::nft::{
     BaseChain, Chain, ChainType, DataType, DnatTo, Element, Field, Guard, Header, Hook, Match, MetaKey,
     NatFlags, PayloadBase, Policy, Rule, Ruleset, SetSpec, Source, Span, Statement, TABLE, Target, Value,
-    Verdict, drift, guard,
+    Verdict, drift, guard, host_ports,
 };
 use minionet_netlink::nft::Nft;
 
@@ -45,6 +45,11 @@ fn the_guard_policy() {
         pod_links: "mn".into(),
         members: vec![address("172.20.0.1"), address("fd20::1")],
     }));
+}
+
+#[test]
+fn the_policy_of_host_ports() {
+    written_alike(&host_ports("mn"));
 }
 
 #[test]

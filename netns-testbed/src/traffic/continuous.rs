@@ -2,6 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Read, pipe};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub struct ContinuousPing {
     shared: Arc<Mutex<PingReport>>,
     /// Closed to stop the sender.
     stop: Option<PipeWriter>,
+    /// Set where nobody will look at the outcome.
+    dropped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -34,6 +37,8 @@ pub struct PingReport {
     pub refused: Vec<(u16, String)>,
     /// Replies beyond the first to one request.
     pub duplicates: u16,
+    /// When the first reply arrived.
+    pub first_reply: Option<Instant>,
 }
 
 impl PingReport {
@@ -69,16 +74,17 @@ impl ContinuousPing {
             let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             move || receive(&socket, &shared, receiver_stopped)
         });
+        let dropped = Arc::new(AtomicBool::new(false));
         let sender = thread::spawn({
-            let shared = Arc::clone(&shared);
+            let (shared, dropped) = (Arc::clone(&shared), Arc::clone(&dropped));
             move || {
                 send(&socket, &shared, stopped, interval);
-                await_stragglers(&shared);
+                await_stragglers(&shared, &dropped);
                 drop(receiver_stop);
             }
         });
         let what = format!("the ping of {target} from {}", namespace.name());
-        Ok(Self { what, shared, stop: Some(stop), threads: vec![sender, receiver] })
+        Ok(Self { what, shared, stop: Some(stop), dropped, threads: vec![sender, receiver] })
     }
 
     /// How it stands now; requests on their way count as lost.
@@ -138,6 +144,7 @@ impl ContinuousPing {
 
 impl Drop for ContinuousPing {
     fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Relaxed);
         self.finish();
     }
 }
@@ -168,9 +175,9 @@ fn send(socket: &PingSocket, shared: &Mutex<PingReport>, mut stopped: PipeReader
 }
 
 /// Waits for the replies that are still on their way.
-fn await_stragglers(shared: &Mutex<PingReport>) {
+fn await_stragglers(shared: &Mutex<PingReport>, dropped: &AtomicBool) {
     let deadline = Instant::now() + GRACE.mul_f64(patience());
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !dropped.load(Ordering::Relaxed) {
         let report = shared.lock().unwrap_or_else(PoisonError::into_inner);
         // Refused ones get no reply.
         if report.received() + report.refused.len() >= usize::from(report.sent) {
@@ -189,9 +196,13 @@ fn receive(socket: &PingSocket, shared: &Mutex<PingReport>, stopped: PipeReader)
     while !ended.is_finished() {
         let Ok(reply) = socket.receive(Instant::now() + Duration::from_millis(20)) else { continue };
         let Some(reply) = reply else { continue };
+        let arrived = Instant::now();
         let mut report = shared.lock().unwrap_or_else(PoisonError::into_inner);
         match report.round_trips.get_mut(usize::from(reply.sequence)) {
-            Some(known @ None) => *known = Some(reply.round_trip),
+            Some(known @ None) => {
+                *known = Some(reply.round_trip);
+                report.first_reply.get_or_insert(arrived);
+            }
             Some(Some(_)) => report.duplicates += 1,
             // Not one of ours: nothing was sent under that number yet.
             None => {}

@@ -1,32 +1,13 @@
 //! Why an ADD fails, beyond what other modules find.
 
-use std::path::PathBuf;
-
 use minionet_core::cni::{Code, Coded};
 use minionet_netlink::pod::AttachError;
+use minionet_pods::capabilities::PortHolder;
 use thiserror::Error;
 
 /// Why an ADD fails.
 #[derive(Debug, Error)]
 pub enum AddError {
-    /// The container's namespace does not exist.
-    #[error("CNI_NETNS: {} does not exist: the container is gone", .path.display())]
-    NoNetns {
-        /// The value of `CNI_NETNS`.
-        path: PathBuf,
-    },
-    /// `CNI_NETNS` is something else.
-    #[error("CNI_NETNS: {source}")]
-    NotNetns {
-        /// What was found.
-        source: minionet_netlink::Error,
-    },
-    /// `CNI_NETNS` is where the plugin itself runs.
-    #[error("CNI_NETNS: the plugin's netns and {} should not be the same", .path.display())]
-    OwnNetns {
-        /// The value of `CNI_NETNS`.
-        path: PathBuf,
-    },
     /// The MTU asked for does not fit.
     #[error(
         "invalid network config: mtu {asked} is not between {least} and {most}, the MTU of the overlay on this node: leave it out"
@@ -39,8 +20,8 @@ pub enum AddError {
         /// The most that works, in octets.
         most: u32,
     },
-    /// Another ADD for the same container and interface is at work.
-    #[error("another ADD for this container and interface is at work: wait for it, or DEL it")]
+    /// Another call for the same container and interface is at work.
+    #[error("another call for this container and interface is at work: wait for its end")]
     InFlight,
     /// The container has the interface already.
     #[error("interface {ifname} of this container is attached already, with {addresses}: DEL it first")]
@@ -50,6 +31,9 @@ pub enum AddError {
         /// Its addresses.
         addresses: String,
     },
+    /// Another attachment has a port that is asked for.
+    #[error("{} leads to {} already: use another port, or delete that pod", .0.port, holder(.0))]
+    HostPortInUse(Box<PortHolder>),
     /// The interface cannot be made.
     #[error(transparent)]
     Attach(AttachError),
@@ -61,12 +45,10 @@ pub enum AddError {
 impl Coded for AddError {
     fn code(&self) -> Code {
         match self {
-            AddError::NoNetns { .. } => Code::UnknownContainer,
-            AddError::NotNetns { .. } => Code::InvalidEnvironment,
-            AddError::OwnNetns { .. } => Code::InvalidNetns,
             AddError::Mtu { .. } => Code::InvalidConfig,
             AddError::InFlight => Code::TryAgainLater,
             AddError::AlreadyAttached { .. } => Code::AlreadyAttached,
+            AddError::HostPortInUse(_) => Code::HostPortInUse,
             AddError::Attach(AttachError::InterfaceExists { .. }) => Code::InterfaceExists,
             AddError::Attach(AttachError::AddressInUse { .. }) => Code::AddressInUse,
             AddError::Attach(_) | AddError::Kernel(_) => Code::Kernel,
@@ -76,5 +58,14 @@ impl Coded for AddError {
     fn details(&self) -> Option<String> {
         // The cause is part of each message.
         None
+    }
+}
+
+/// The pod that has a port, as a person knows it.
+fn holder(holder: &PortHolder) -> String {
+    let container = format!("container {} interface {}", holder.key.container, holder.key.ifname);
+    match &holder.pod {
+        Some(pod) => format!("pod {pod} ({container})"),
+        None => container,
     }
 }

@@ -1,23 +1,22 @@
 //! Everything that an ADD needs to know, gathered and checked before anything is changed.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::args::{CniArgs, Invocation};
 use minionet_core::cni::attachment::{Key, NetnsRef};
+use minionet_core::cni::bandwidth::Bandwidth;
 use minionet_core::cni::conf::NetConf;
 use minionet_core::cni::ipam::{Assigned, Space};
+use minionet_core::cni::portmap::PortMapping;
 use minionet_core::cni::requests::Requests;
 use minionet_core::cni::result::{CniResult, Dns};
 use minionet_core::cni::{Failure, Version};
 use minionet_core::handoff::NodeFacts;
-use minionet_netlink::Error;
 use minionet_netlink::netns::Netns;
+use minionet_pods::boot;
 
 use super::error::AddError;
 use crate::facts::{self, Directories};
+use crate::netns;
 
 /// An ADD that can begin.
 #[derive(Debug)]
@@ -46,6 +45,10 @@ pub struct Prepared {
     pub before: CniResult,
     /// Name servers, where the configuration or the runtime names them.
     pub dns: Option<Dns>,
+    /// Ports of the node that are to lead to the pod.
+    pub ports: Vec<PortMapping>,
+    /// Limits of the pod's traffic.
+    pub bandwidth: Bandwidth,
 }
 
 impl Prepared {
@@ -59,7 +62,7 @@ impl Prepared {
         let space = Space::new(&facts.blocks);
         let requested = space.requested(&requests.ips)?;
         let mtu = mtu(settings.mtu, &facts)?;
-        let netns = open_netns(&invocation.netns)?;
+        let netns = netns::open(&invocation.netns)?;
         let netns_ref =
             NetnsRef { path: invocation.netns.clone(), device: netns.device(), inode: netns.inode() };
         Ok(Prepared {
@@ -70,7 +73,7 @@ impl Prepared {
                 ifname: invocation.ifname.clone(),
             },
             pod: args.pod,
-            boot: boot(),
+            boot: boot::current().to_owned(),
             netns,
             netns_ref,
             mtu,
@@ -81,6 +84,8 @@ impl Prepared {
             // What the runtime wants for this one container is stronger than what is configured
             // for all.
             dns: requests.dns.or(settings.dns),
+            ports: requests.ports,
+            bandwidth: requests.bandwidth,
         })
     }
 }
@@ -93,27 +98,4 @@ fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
         Some(mtu) if (least..=facts.mtu).contains(&mtu) => Ok(mtu),
         Some(asked) => Err(AddError::Mtu { asked, least, most: facts.mtu }),
     }
-}
-
-fn open_netns(path: &str) -> Result<Netns, AddError> {
-    let path = Path::new(path);
-    let netns = Netns::open(path).map_err(|error| match &error {
-        // A link that leads nowhere is something else than a container that is gone.
-        Error::Io { source, .. }
-            if source.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
-        {
-            AddError::NoNetns { path: path.to_owned() }
-        }
-        _ => AddError::NotNetns { source: error },
-    })?;
-    if !crate::may_share_namespace() && netns.is_current().map_err(AddError::Kernel)? {
-        return Err(AddError::OwnNetns { path: path.to_owned() });
-    }
-    Ok(netns)
-}
-
-/// The number of this boot; a record from another tells of nothing that exists.
-fn boot() -> String {
-    // Nothing depends on it as long as the runtime directory lies on a tmpfs.
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
 }

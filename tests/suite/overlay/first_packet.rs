@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
 use netns_testbed::traffic::Ping;
-use netns_testbed::{Capture, Cluster, Frame, Transport};
+use netns_testbed::{Capture, Cluster, Frame, Packet, Transport};
 
 use super::{DEVICE, PATIENT, host_end};
 
@@ -15,9 +15,16 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// ARP, or the IPv6 messages that ask for a neighbour and answer: RFC 826, RFC 4861 section 4.3.
+///
+/// Not the check for duplicates of a link-local address (RFC 4862, section 5.4.2), which the kernel
+/// of a pod makes by itself some time later, and which keeps nothing waiting.
 fn asks_for_a_neighbour(frame: &Frame) -> bool {
-    let icmp = frame.packet.as_ref().map(|packet| (packet.source.is_ipv6(), packet.transport));
-    frame.ethertype == 0x0806 || matches!(icmp, Some((true, Transport::Icmp { kind: 135 | 136, .. })))
+    let discovery = |packet: &Packet| {
+        let link_local_check = packet.source.is_unspecified() && packet.payload.starts_with(&[0xfe, 0x80]);
+        let asks = matches!(packet.transport, Transport::Icmp { kind: 135 | 136, .. });
+        packet.source.is_ipv6() && asks && !link_local_check
+    };
+    frame.ethertype == 0x0806 || frame.packet.as_ref().is_some_and(discovery)
 }
 
 fn the_first_packet_passes_without_asking_for_neighbours() -> Result<()> {

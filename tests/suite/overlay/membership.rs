@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::{Capture, Cluster, Node, Tables, eventually, patience};
+use netns_testbed::{Capture, Cluster, Frame, Node, Tables, eventually, patience};
 
 use super::{
     DEVICE, HASTY, PATIENT, PORT, SILENCE, everybody_reaches_everybody, ip, pod_per_node, wait_for_members,
@@ -72,12 +72,18 @@ fn a_node_that_left_is_gone_from_every_table() -> Result<()> {
                 }
             }
         }
-        let capture = Capture::start(&cluster.node(3).host(), "eth0")?;
+        let (left, stays) = (Capture::start(all[3], "eth0")?, Capture::start(&pods[0], "eth0")?);
         for pod in &pods[..3] {
             ensure!(pod.ping(pods[3].address(), SILENCE).is_err(), "it is still reached");
         }
-        let stray = capture.frames().into_iter().find(|frame| frame.vxlan(PORT).is_some());
+        let stray = left.frames().into_iter().find(|frame| frame.vxlan(PORT).is_some());
         ensure!(stray.is_none(), "it still gets {stray:?}");
+        // It does not know that it left, and goes on to send; nobody takes it any more.
+        ensure!(pods[3].ping(pods[0].address(), SILENCE).is_err(), "it still reaches others");
+        left.wait_for("its packet", PATIENT, |frame| frame.vxlan(PORT).is_some())?;
+        let from_it = |frame: &Frame| frame.packet.iter().any(|packet| packet.source == pods[3].address());
+        let stray = stays.frames().into_iter().find(from_it);
+        ensure!(stray.is_none(), "a pod still gets {stray:?}");
         everybody_reaches_everybody(&pods[..3])
     })
 }

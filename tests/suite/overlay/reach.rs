@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
 use netns_testbed::traffic::Ping;
-use netns_testbed::{Capture, Cluster, Frame, Namespace, Pod, eventually};
+use netns_testbed::{Capture, Cluster, Frame, Namespace, Packet, Pod, Transport, eventually};
 
 use super::{PATIENT, SILENCE, Server, host_end, ip};
 
@@ -43,7 +43,10 @@ impl Place<'_> {
         let server = Server::start(self.host, self.address)?;
         let capture = Capture::start(self.host, self.interface)?;
         server.exchange(pod, DATAGRAM, STREAM)?;
-        let to_server = |frame: &&Frame| frame.packet.as_ref().is_some_and(|p| p.destination == self.address);
+        let to_server = |frame: &&Frame| {
+            let mut packet = frame.packet.iter();
+            packet.any(|packet| packet.destination == self.address && !is_neighbour_discovery(packet))
+        };
         // TCP is the last of what is exchanged.
         capture.wait_for("a segment", PATIENT, |frame| {
             to_server(&frame) && frame.packet.as_ref().is_some_and(|packet| packet.protocol == 6)
@@ -53,6 +56,11 @@ impl Place<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a packet is IPv6's way of asking who is on the link: RFC 4861, section 4.
+fn is_neighbour_discovery(packet: &Packet) -> bool {
+    packet.source.is_ipv6() && matches!(packet.transport, Transport::Icmp { kind: 133..=137, .. })
 }
 
 /// The places of the issue, as a pod of node 1 finds them: `family` is 4 or 6.

@@ -29,6 +29,8 @@ fn record() -> Record {
             mtu: 1450,
             addresses: vec![assigned("10.32.1.5", "10.32.1.1"), assigned("fd00:32:0:1::5", "fd00:32:0:1::1")],
         },
+        ports: Vec::new(),
+        limits: Limits::default(),
         key,
     }
 }
@@ -69,6 +71,9 @@ fn the_alias_begins_with_the_whole_id_and_fits() {
     let alias = key.id().alias(&key);
     assert!(alias.len() <= 255, "{}", alias.len());
     assert!(alias.starts_with(&format!("minionet {} nnn", key.id())));
+    assert!(alias.starts_with(&key.id().alias_start()));
+    assert_eq!(Id::from_alias(&alias), Some(key.id()));
+    assert_eq!(Id::from_alias("minionet of mine"), None);
 }
 
 #[test]

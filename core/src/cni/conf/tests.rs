@@ -67,6 +67,7 @@ fn null_is_absent() {
 #[test]
 fn a_broken_call_is_still_answered_in_its_version() {
     assert_eq!(NetConf::answer_version(br#"{"cniVersion":"0.3.1"}"#), Version::V0_3_1);
+    assert_eq!(NetConf::answer_version(br#"{"name":"n"}"#), Version::V0_1_0);
     assert_eq!(NetConf::answer_version(b"{"), Version::LATEST);
     assert_eq!(NetConf::answer_version(br#"{"cniVersion":"9"}"#), Version::LATEST);
 }

@@ -71,6 +71,25 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// Removes the leases of attachments that have no record; says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read, or one stays.
+    pub fn prune(&mut self) -> Result<usize, StoreError> {
+        let before = self.addresses()?.len();
+        Ok(before - self.taken(&[])?.len())
+    }
+
+    /// How many addresses of a space are left to be given out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read.
+    pub fn free(&mut self, space: &Space) -> Result<usize, StoreError> {
+        let taken = self.taken(&[])?;
+        let free = |offset: &u32| space.at(*offset).iter().all(|a| !taken.contains(&a.address));
+        Ok(space.pool().filter(free).count())
+    }
+
     /// The addresses that are taken. Leases whose attachment is gone are removed, except those
     /// just made, whose record is yet to come.
     pub(super) fn taken(&mut self, just_made: &[Assigned]) -> Result<BTreeSet<IpAddr>, StoreError> {
@@ -205,7 +224,14 @@ impl Locked<'_> {
     }
 
     fn addresses(&self) -> Result<Vec<IpAddr>, StoreError> {
-        let dir = self.store.leases();
+        self.store.leased()
+    }
+}
+
+impl Store {
+    /// The addresses that have a lease.
+    fn leased(&self) -> Result<Vec<IpAddr>, StoreError> {
+        let dir = self.leases();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -221,6 +247,36 @@ impl Locked<'_> {
 }
 
 impl Store {
+    /// Whether no address of a space is left; what is said may be outdated at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read.
+    pub fn is_exhausted(&self, space: &Space) -> Result<bool, StoreError> {
+        let mut taken = BTreeSet::new();
+        for address in self.leased()? {
+            let target = fs::read_link(self.lease_path(address)).ok();
+            let id = target.and_then(|target| target.to_str()?.parse::<Id>().ok());
+            // One without a record is as good as free.
+            if id.is_none_or(|id| self.has_record(id)) {
+                taken.insert(address);
+            }
+        }
+        Ok(space.pool().all(|offset| space.at(offset).iter().any(|a| taken.contains(&a.address))))
+    }
+
+    /// Whether an attachment has the lease of an address.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the lease cannot be read.
+    pub fn has_lease(&self, address: IpAddr, id: Id) -> Result<bool, StoreError> {
+        let path = self.lease_path(address);
+        match fs::read_link(&path) {
+            Ok(target) => Ok(target.to_str().and_then(|t| t.parse().ok()) == Some(id)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(false),
+            Err(source) => Err(StoreError::io("read", &path)(source)),
+        }
+    }
+
     fn lease_path(&self, address: IpAddr) -> std::path::PathBuf {
         self.leases().join(address.to_string())
     }

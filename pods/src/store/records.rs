@@ -1,5 +1,6 @@
 //! Records of attachments: written before anything is made, removed after everything is gone.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -21,10 +22,10 @@ pub enum Stage {
 
 impl Stage {
     /// The ending of the record's file name.
-    pub(super) fn extension(self) -> &'static str {
+    pub(super) fn ending(self) -> &'static str {
         match self {
-            Stage::Adding => "adding",
-            Stage::Ready => "json",
+            Stage::Adding => ".adding",
+            Stage::Ready => ".json",
         }
     }
 }
@@ -50,9 +51,21 @@ impl Journal {
     }
 }
 
+/// Whose a record is to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Ours, until [`Found`] is dropped.
+    Ours,
+    /// That of another call, which works on it.
+    Busy,
+    /// There is no such record any more.
+    Gone,
+}
+
 /// A record found in the store.
 #[derive(Debug)]
 pub struct Found {
+    store: Store,
     id: Id,
     /// How far the attachment had come when it was found.
     pub stage: Stage,
@@ -72,10 +85,26 @@ impl Found {
         Ok(Record::parse(self.id, &text))
     }
 
-    /// Whether the ADD that wrote the record is still at work. If not, its lock is ours from
-    /// here on.
-    pub fn is_in_flight(&self) -> bool {
-        matches!(self.file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    /// Makes the record ours to act on, if nobody else works on it now.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the file cannot be examined.
+    pub fn claim_now(&mut self) -> Result<Claim, StoreError> {
+        match self.file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(Claim::Busy),
+            Err(fs::TryLockError::Error(source)) => return Err(StoreError::io("lock", &self.path)(source)),
+        }
+        // Since it was opened, its ADD may have ended, or somebody else may have removed it.
+        let own = self.file.metadata().map_err(StoreError::io("examine", &self.path))?;
+        for stage in [Stage::Adding, Stage::Ready] {
+            let path = self.store.record_path(self.id, stage);
+            if fs::symlink_metadata(&path).is_ok_and(|m| (m.dev(), m.ino()) == (own.dev(), own.ino())) {
+                self.stage = stage;
+                return Ok(Claim::Ours);
+            }
+        }
+        Ok(Claim::Gone)
     }
 
     /// Waits until nobody else works on the attachment; says whether its record is still there
@@ -100,12 +129,34 @@ impl Store {
         for stage in [Stage::Ready, Stage::Adding, Stage::Ready] {
             let path = self.record_path(id, stage);
             match File::open(&path) {
-                Ok(file) => return Ok(Some(Found { id, stage, path, file })),
+                Ok(file) => return Ok(Some(Found { store: self.clone(), id, stage, path, file })),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(StoreError::io("open", &path)(source)),
             }
         }
         Ok(None)
+    }
+
+    /// The attachments that have a record.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the state directory cannot be read.
+    pub fn recorded(&self) -> Result<BTreeSet<Id>, StoreError> {
+        let dir = self.attachments();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(source) => return Err(StoreError::io("read", &dir)(source)),
+        };
+        let mut ids = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(StoreError::io("read", &dir))?.file_name();
+            let stem = name.to_str().and_then(|name| {
+                [Stage::Adding, Stage::Ready].iter().find_map(|stage| name.strip_suffix(stage.ending()))
+            });
+            ids.extend(stem.and_then(|stem| stem.parse::<Id>().ok()));
+        }
+        Ok(ids)
     }
 
     /// Whether an attachment has a record.

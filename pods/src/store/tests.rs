@@ -3,13 +3,13 @@ use std::fs;
 use std::thread;
 
 use minionet_core::addr::{Cidr, MacAddr};
-use minionet_core::cni::attachment::{Id, Key, NetnsRef, PodLink, Record, SCHEMA};
+use minionet_core::cni::attachment::{Id, Key, Limits, NetnsRef, PodLink, Record, SCHEMA};
 use minionet_core::cni::ipam::{Assigned, Space};
 use minionet_core::plan::Block;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Stage, Store, StoreError};
+use super::{Claim, Stage, Store, StoreError};
 
 fn space(cidrs: &[&str]) -> Space {
     let block = |text: &&str| {
@@ -40,6 +40,8 @@ fn record(key: &Key, space: &Space, addresses: Vec<Assigned>) -> Record {
             mtu: 1450,
             addresses,
         },
+        ports: Vec::new(),
+        limits: Limits::default(),
         key: key.clone(),
     }
 }
@@ -206,14 +208,44 @@ fn an_add_at_work_is_told_from_a_dead_one() {
     let fixture = Fixture::new(&["10.32.1.0/24"]);
     let key = key("a");
     let journal = fixture.store.lock().unwrap().record(&record(&key, &fixture.space, vec![])).unwrap();
-    let found = fixture.store.find(key.id()).unwrap().unwrap();
+    let mut found = fixture.store.find(key.id()).unwrap().unwrap();
     assert_eq!(found.stage, Stage::Adding);
-    assert!(found.is_in_flight());
+    assert_eq!(found.claim_now().unwrap(), Claim::Busy);
     drop(journal);
-    assert!(!found.is_in_flight());
+    assert_eq!(found.claim_now().unwrap(), Claim::Ours);
     fixture.store.lock().unwrap().forget(key.id()).unwrap();
     assert!(!found.claim().unwrap(), "the record is gone");
     assert!(fixture.store.find(key.id()).unwrap().is_none());
+}
+
+#[test]
+fn an_add_that_ended_since_it_was_found_is_not_dead() {
+    let fixture = Fixture::new(&["10.32.1.0/24"]);
+    let key = key("a");
+    let journal = fixture.store.lock().unwrap().record(&record(&key, &fixture.space, vec![])).unwrap();
+    let mut found = fixture.store.find(key.id()).unwrap().unwrap();
+    journal.complete().unwrap();
+    drop(journal);
+    assert_eq!(found.claim_now().unwrap(), Claim::Ours);
+    assert_eq!(found.stage, Stage::Ready);
+    fixture.store.lock().unwrap().forget(key.id()).unwrap();
+    assert_eq!(found.claim_now().unwrap(), Claim::Gone);
+}
+
+#[test]
+fn an_earlier_boot_holds_nothing() {
+    let fixture = Fixture::new(&["10.32.1.0/29"]);
+    for (container, boot) in [("old", "another"), ("new", crate::boot::current())] {
+        let key = key(container);
+        let mut locked = fixture.store.lock().unwrap();
+        let addresses = locked.lease(&fixture.space, &[], key.id()).unwrap();
+        let record = Record { boot: boot.into(), ..record(&key, &fixture.space, addresses) };
+        locked.record(&record).unwrap().complete().unwrap();
+    }
+    fs::write(fixture.path("boot"), "another").unwrap();
+    assert_eq!(fixture.store.lock().unwrap().prune().unwrap(), 1);
+    assert_eq!(fixture.store.recorded().unwrap(), [key("new").id()].into());
+    assert_eq!(fixture.store.lock().unwrap().free(&fixture.space).unwrap(), 4);
 }
 
 #[test]

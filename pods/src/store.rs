@@ -6,12 +6,14 @@
 //! | `attachments/<id>.json` | the record of a complete attachment |
 //! | `leases/<address>` | a symbolic link whose target is the id of the attachment that has the address |
 //! | `queue` | which addresses to try first; a hint, rebuilt from the leases when it is lost |
+//! | `boot` | the boot that all of this belongs to |
 //! | `lock` | held while leases are taken or released, never across kernel work |
 //!
 //! Invariants: a record is there before its leases are visible to others and before the kernel
 //! is touched, and goes last. A lease whose record is missing is free. A lease whose target is
 //! no id is somebody's reservation by hand and stays.
 
+mod boot;
 mod error;
 mod leases;
 mod lock;
@@ -21,12 +23,14 @@ mod records;
 mod tests;
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use minionet_core::cni::attachment::Id;
 
 pub use self::error::StoreError;
-pub use self::records::{Found, Journal, Stage};
+pub use self::lock::Locked;
+pub use self::records::{Claim, Found, Journal, Stage};
 
 /// The state directory.
 #[derive(Clone, Debug)]
@@ -40,8 +44,34 @@ impl Store {
         Store { root: root.into() }
     }
 
+    /// Whether anything was ever stored.
+    pub fn exists(&self) -> bool {
+        self.leases().is_dir()
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes sure that the state directory can be written to, without leaving a trace.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it cannot.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.make_directories()?;
+        let path = self.attachments().join(".probe");
+        // Not empty: a file system that is full still takes names.
+        fs::write(&path, "?").map_err(StoreError::io("write", &path))?;
+        match fs::remove_file(&path) {
+            // Another probe was faster.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
     fn record_path(&self, id: Id, stage: Stage) -> PathBuf {
-        self.root.join("attachments").join(format!("{id}.{}", stage.extension()))
+        self.root.join("attachments").join(format!("{id}{}", stage.ending()))
     }
 
     fn attachments(&self) -> PathBuf {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Store, StoreError};
+use crate::boot;
 
 /// How long a lock is waited for. The lock of the store is held for well under a millisecond,
 /// so this is reached by thousands of calls at once, or never.
@@ -22,8 +23,16 @@ pub struct Locked<'a> {
     _file: File,
 }
 
+impl Locked<'_> {
+    /// The store that is locked.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+}
+
 impl Store {
-    /// Takes the lock of the store; makes the directories if need be.
+    /// Takes the lock of the store; makes the directories if need be, and drops what belongs to
+    /// an earlier boot.
     ///
     /// # Errors
     /// [`StoreError::Locked`] after 20 seconds, [`StoreError::Io`] when the state directory
@@ -40,7 +49,9 @@ impl Store {
         };
         let file = file.map_err(StoreError::io("open", &path))?;
         acquire(&file, &path)?;
-        Ok(Locked { store: self, _file: file })
+        let mut locked = Locked { store: self, _file: file };
+        locked.forget_earlier_boots(boot::current())?;
+        Ok(locked)
     }
 }
 

@@ -1,0 +1,190 @@
+//! CHECK: what an attachment should look like, compared with what the kernel holds.
+//!
+//! Everything that ADD made must be there. What plugins behind us in a chain may change is
+//! allowed to differ: the MAC and a lower MTU in the container (tuning), the table that the
+//! default route lies in (sbr, vrf), more addresses, routes, neighbours and interfaces.
+
+use std::net::IpAddr;
+
+use super::attachment::Record;
+use super::result::CniResult;
+use crate::addr::{Family, MacAddr};
+
+/// One end of a veth pair, as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// The number of the other end, in its namespace.
+    pub peer: Option<u32>,
+    /// What kind of device it is.
+    pub kind: Option<String>,
+    /// Whether it is set up.
+    pub up: bool,
+    /// Its MAC.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in octets.
+    pub mtu: u32,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Name or number of the bridge, bond or VRF that it belongs to.
+    pub master: Option<u32>,
+    /// Whether it is about to be destroyed.
+    pub doomed: bool,
+}
+
+/// A permanent neighbour.
+pub type Neighbour = (IpAddr, MacAddr);
+
+/// What the kernel holds for one attachment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The host's end.
+    pub host: Option<End>,
+    /// Addresses to which the host has a route through that end.
+    pub host_routes: Vec<IpAddr>,
+    /// Permanent neighbours on that end.
+    pub host_neighbours: Vec<Neighbour>,
+    /// Whether the loopback device of the container is up.
+    pub loopback_up: bool,
+    /// The container's end.
+    pub pod: Option<End>,
+    /// Addresses on it, with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Addresses to which the container has a route of their own through it.
+    pub on_link: Vec<IpAddr>,
+    /// Next hops of default routes through it.
+    pub defaults: Vec<IpAddr>,
+    /// Permanent neighbours on it.
+    pub pod_neighbours: Vec<Neighbour>,
+}
+
+/// What differs, in words; nothing when all is as it should be. The result is the one that the
+/// runtime remembers.
+pub fn differences(record: &Record, result: &CniResult, observed: &Observed) -> Vec<String> {
+    let mut found = in_result(record, result);
+    let both = observed.host.as_ref().zip(observed.pod.as_ref());
+    match &observed.host {
+        None => found.push(format!("the interface {} of the host is gone", record.link.host_ifname)),
+        Some(end) => on_host(record, end, observed, &mut found),
+    }
+    match &observed.pod {
+        None => found.push(format!("the interface {} of the container is gone", record.link.ifname)),
+        Some(end) => in_pod(record, result, end, observed, &mut found),
+    }
+    if let Some((host, pod)) = both {
+        if host.peer != Some(pod.index) || pod.peer != Some(host.index) {
+            let link = &record.link;
+            found.push(format!("{} and {} are not the two ends of one pair", link.host_ifname, link.ifname));
+        } else if pod.mtu > host.mtu {
+            found.push(format!(
+                "the MTU in the container, {}, is larger than the host's, {}: larger packets are lost",
+                pod.mtu, host.mtu
+            ));
+        }
+        for assigned in &record.link.addresses {
+            let (address, mac) = (assigned.address, pod.mac.unwrap_or(record.link.mac));
+            if !observed.host_neighbours.contains(&(address, mac)) {
+                found.push(format!("the host has no permanent neighbour {address} with the MAC {mac}"));
+            }
+            let (gateway, mac) = (assigned.gateway, host.mac.unwrap_or(record.link.host_mac));
+            if !observed.pod_neighbours.contains(&(gateway, mac)) {
+                found.push(format!("the container has no permanent neighbour {gateway} with the MAC {mac}"));
+            }
+        }
+    }
+    found
+}
+
+/// What the runtime remembers must be what was made.
+fn in_result(record: &Record, result: &CniResult) -> Vec<String> {
+    let mut found = Vec::new();
+    for assigned in &record.link.addresses {
+        if !result.ips.iter().any(|ip| ip.address == assigned.address) {
+            found.push(format!("prevResult does not name the address {}", assigned.address));
+        }
+    }
+    for interface in result.interfaces.iter().filter(|i| i.name == record.link.ifname) {
+        match &interface.sandbox {
+            Some(sandbox) if *sandbox != record.netns.path => found.push(format!(
+                "prevResult says that {} is in {sandbox}, but it was attached in {}",
+                interface.name, record.netns.path
+            )),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn on_host(record: &Record, end: &End, observed: &Observed, found: &mut Vec<String>) {
+    let name = &record.link.host_ifname;
+    let mut differs = |problem: String| found.push(format!("the interface {name} of the host {problem}"));
+    if end.kind.as_deref() != Some("veth") || end.alias.as_ref() != Some(&record.link.alias) {
+        differs("is not the one that was made for this attachment".into());
+    }
+    if end.doomed {
+        differs("is about to be destroyed: a DEL was interrupted".into());
+    }
+    if !end.up {
+        differs("is down".into());
+    }
+    if end.master.is_some() {
+        differs("was put into a bridge or the like".into());
+    }
+    if end.mac != Some(record.link.host_mac) {
+        differs(format!("has lost its MAC {}", record.link.host_mac));
+    }
+    for assigned in &record.link.addresses {
+        if !observed.host_routes.contains(&assigned.address) {
+            found.push(format!("the host has no route to {} through {name}", assigned.address));
+        }
+    }
+}
+
+fn in_pod(record: &Record, result: &CniResult, end: &End, observed: &Observed, found: &mut Vec<String>) {
+    let link = &record.link;
+    let name = &link.ifname;
+    if end.kind.as_deref() != Some("veth") {
+        found.push(format!("the interface {name} of the container is not the one that was made for it"));
+    }
+    if !end.up {
+        found.push(format!("the interface {name} of the container is down"));
+    }
+    if !observed.loopback_up {
+        found.push("the interface lo of the container is down".into());
+    }
+    // What tuning sets, it tells in the result.
+    let told = result.interfaces.iter().find(|i| i.name == *name && i.sandbox.is_some());
+    let told_mac = told.and_then(|i| i.mac.as_ref()?.parse().ok());
+    if end.mac != Some(link.mac) && end.mac != told_mac {
+        let mac = end.mac.map_or("none".to_owned(), |mac| mac.to_string());
+        found.push(format!("the MAC of {name} in the container is {mac}, not {}", link.mac));
+    }
+    // RFC 8200 section 5 and RFC 791.
+    let ipv6 = link.addresses.iter().any(|a| a.address.is_ipv6());
+    let least = if ipv6 { 1280 } else { 68 };
+    if end.mtu < least {
+        found.push(format!("the MTU of {name} in the container is {}, less than {least}", end.mtu));
+    }
+    for assigned in &link.addresses {
+        let (address, gateway) = (assigned.address, assigned.gateway);
+        if !observed.addresses.contains(&(address, assigned.prefix_len())) {
+            found.push(format!("the address {address} is not on {name} in the container"));
+        }
+        if !observed.on_link.contains(&gateway) {
+            found.push(format!("the route to the gateway {gateway} is missing in the container"));
+        }
+        let family = Family::of(gateway);
+        let promised = result.routes.iter().any(|route| route.gw == Some(gateway) && is_default(&route.dst));
+        if promised && !observed.defaults.contains(&gateway) {
+            found.push(format!("the default route ({family}) via {gateway} is missing in the container"));
+        }
+    }
+}
+
+fn is_default(dst: &str) -> bool {
+    matches!(dst, "0.0.0.0/0" | "::/0")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The kernel's tables as a model: what they hold after a change, as far as the kernel's rules
+//! are known and matter here. A change that the kernel would refuse is a failed assertion.
+//!
+//! Also used by the simulation in `core/tests/simulation`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
+
+/// The number of our device, before and after it is made anew.
+pub(super) const INDEX: u32 = 7;
+
+/// The lowest of all addresses, where a range of forwarding entries begins.
+const LOWEST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+pub(super) fn apply(state: &mut Observed, change: &Change) {
+    match change {
+        Change::DeleteDevice { index, .. } => {
+            let routes = state.routes.iter().filter(|r| r.device != Some(*index)).copied().collect();
+            *state = Observed { routes, ..Observed::default() };
+        }
+        Change::CreateDevice(d) => {
+            assert!(state.device.is_none(), "the name is taken");
+            state.device = Some(ObservedDevice {
+                index: INDEX,
+                up: true,
+                is_vxlan: true,
+                vni: d.vni,
+                port: d.port,
+                local: Some(d.local),
+                mac: Some(d.mac),
+                mtu: d.mtu,
+                foreign_features: false,
+            });
+        }
+        Change::UpdateDevice { index, local, mac, mtu, up } => {
+            let device = state.device.as_mut().unwrap();
+            assert_eq!(device.index, *index);
+            device.local = local.or(device.local);
+            device.mtu = mtu.unwrap_or(device.mtu);
+            device.up |= up;
+            if mac.is_some() {
+                device.mac = *mac;
+                state.neighbours.clear();
+            }
+        }
+        Change::AddAddress(addr) => {
+            assert!(state.addresses.insert((*addr, if addr.is_ipv4() { 32 } else { 128 })));
+        }
+        Change::RemoveAddress(addr, len) => assert!(state.addresses.remove(&(*addr, *len))),
+        Change::SetNeighbour(addr, mac) => {
+            let entry = ObservedNeighbour { mac: Some(*mac), permanent: true, ours: true };
+            state.neighbours.insert(*addr, entry);
+        }
+        Change::RemoveNeighbour(addr) => {
+            let relies = |r: &ObservedRoute| r.gateway == Some(*addr) && r.device == Some(INDEX);
+            assert!(!state.routes.iter().any(relies), "a route still relies on {addr}");
+            state.neighbours.remove(addr);
+        }
+        Change::SetFdb(mac, dst) => {
+            let same = state.fdb.range((*mac, LOWEST)..).take_while(|(m, _)| m == mac);
+            for old in same.copied().collect::<Vec<_>>() {
+                state.fdb.remove(&old);
+            }
+            state.fdb.insert((*mac, *dst));
+        }
+        Change::RemoveFdb(mac, dst) => {
+            // The entry may have been replaced by the right one just before.
+            state.fdb.remove(&(*mac, *dst));
+        }
+        Change::AddRoute { dst, via, underlay } => {
+            let first = ObservedRoute { dst: *dst, gateway: None, device: None };
+            assert!(
+                state.routes.range(first..).next().is_none_or(|r| r.dst != *dst),
+                "{dst} has a route already"
+            );
+            let device = match via {
+                NextHop::Direct(_) => *underlay,
+                NextHop::Vtep(gateway) => {
+                    let mac = state.neighbours.get(gateway).and_then(|n| n.mac);
+                    let known = |mac| state.fdb.range((mac, LOWEST)..).next().is_some_and(|(m, _)| *m == mac);
+                    assert!(mac.is_some_and(known), "a route before its entries");
+                    state.device.as_ref().filter(|d| d.up).map(|d| d.index)
+                }
+            };
+            assert!(device.is_some(), "a route over a device that is not there");
+            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(via.address()), device });
+        }
+        Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
+    }
+}

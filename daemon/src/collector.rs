@@ -1,0 +1,90 @@
+//! A thread that cleans up after pods.
+//!
+//! It destroys the interfaces that DEL leaves to it, all that wait together, and now and then
+//! removes what killed calls left. It is a thread because the kernel takes its time to destroy
+//! interfaces. As long as it lives it holds the lock by which the plugin knows that it does.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use minionet_core::config::Config;
+use minionet_core::constants::{DOOMED_GROUP, RUN_DIR};
+use minionet_netlink::Socket;
+use minionet_netlink::departures::Departures;
+use minionet_pods::collector::{Collector, Outcome, Scope};
+use minionet_pods::heartbeat::{BEAT, Heartbeat};
+use minionet_pods::store::Store;
+use tracing::{debug, error, info, warn};
+
+/// How long an interface that is to be destroyed waits for others.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// How soon after an interface disappeared by itself its attachment is looked at: its DEL is
+/// probably on its way.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How long to wait before anything is tried again that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts the thread; it ends with the process.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn start(config: &Config) -> Result<()> {
+    let (interval, grace) = (config.collect_interval, config.collect_grace);
+    let body = move || {
+        loop {
+            match work(interval, grace) {
+                Ok(()) => warn!("another minionetd runs on this host: stop one of them"),
+                Err(error) => error!("pods are not cleaned up after: {error:#}"),
+            }
+            pause(AGAIN);
+        }
+    };
+    thread::Builder::new().name("collector".into()).spawn(body).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Works until something fails; returns at once while another daemon does.
+fn work(interval: Duration, grace: Duration) -> Result<()> {
+    // Listening begins before the first look, so that nothing falls between.
+    let mut departures = Departures::open()?;
+    let mut socket = Socket::open()?;
+    socket.enlarge_buffers();
+    let Some(heartbeat) = Heartbeat::take(RUN_DIR.as_ref())? else { return Ok(()) };
+    let mut collector = Collector::new(Store::new(RUN_DIR), grace);
+    let mut next = Instant::now();
+    loop {
+        heartbeat.beat()?;
+        if Instant::now() >= next {
+            report(&collector.pass(&mut socket, &Scope::default(), Instant::now()));
+            next = Instant::now() + interval;
+        }
+        let heard = departures.wait(next.min(Instant::now() + BEAT))?;
+        if heard.vanished {
+            next = next.min(Instant::now() + SOON);
+        }
+        if heard.doomed {
+            pause(GATHER);
+            let start = Instant::now();
+            socket.delete_group(DOOMED_GROUP)?;
+            debug!(took = ?start.elapsed(), "interfaces destroyed");
+        }
+    }
+}
+
+fn report(outcome: &Outcome) {
+    for removed in &outcome.removed {
+        info!("removed: {removed}");
+    }
+    for error in &outcome.failed {
+        warn!("not removed: {error}");
+    }
+}
+
+/// Lets others catch up, or does not try again in a hurry.
+#[allow(clippy::disallowed_methods)]
+fn pause(duration: Duration) {
+    thread::sleep(duration);
+}

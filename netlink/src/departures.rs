@@ -1,0 +1,169 @@
+//! Notifications that interfaces of pods are to be destroyed, or were destroyed by others.
+//!
+//! As with [`crate::monitor`], a notification only says *look*; what is lost is made up for by
+//! looking now and then without being told.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
+use minionet_core::constants::DOOMED_GROUP;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+use std::os::fd::AsFd;
+
+use crate::error::Error;
+use crate::monitor::{Message, attribute, messages, text_attribute, u32_at};
+
+/// `RTNLGRP_LINK` of linux/rtnetlink.h.
+const LINK_GROUP: u32 = 1;
+
+/// Size that is asked of the kernel for the buffer of the socket, in octets.
+const KERNEL_BUFFER: usize = 1024 * 1024;
+
+/// Size of one datagram at the most, in octets.
+const BUFFER: usize = 64 * 1024;
+
+/// What was heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// An interface was put into the group of those to be destroyed.
+    pub doomed: bool,
+    /// The host's end of a pod disappeared without having been in that group.
+    pub vanished: bool,
+}
+
+/// A socket that listens, in the namespace that its maker was in.
+pub struct Departures {
+    socket: netlink_sys::Socket,
+    buffer: Vec<u8>,
+}
+
+impl Departures {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the kernel refuses.
+    pub fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<netlink_sys::Socket> {
+            let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.set_non_blocking(true)?;
+            // Needs a right that a user namespace does not give; the default does as well.
+            let _refused = setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER);
+            socket.add_membership(LINK_GROUP)?;
+            Ok(socket)
+        };
+        let operation = || "listen for interfaces that go".to_owned();
+        let socket = open().map_err(|source| Error::Socket { operation: operation(), source })?;
+        Ok(Departures { socket, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    /// Waits until something is heard, or a moment has come.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the socket is of no use any more.
+    pub fn wait(&mut self, until: Instant) -> Result<Heard, Error> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            // Rounded up, so that the last wait is not a busy one.
+            let left = left.saturating_add(Duration::from_micros(999)).as_millis();
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let ready = {
+                let mut waited = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+                poll(&mut waited, timeout)
+            };
+            match ready {
+                Ok(0) => return Ok(Heard::default()),
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            let heard = self.drain()?;
+            if heard != Heard::default() {
+                return Ok(heard);
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Result<Heard, Error> {
+        let mut heard = Heard::default();
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(BUFFER);
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => messages(&self.buffer).for_each(|message| heard.take(&message)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.raw_os_error() == Some(nix::libc::ENOBUFS) => {
+                    heard = Heard { doomed: true, vanished: true };
+                }
+                Err(source) => return Err(failed(source)),
+            }
+        }
+    }
+}
+
+impl Heard {
+    /// Message types and attributes are those of linux/rtnetlink.h and linux/if_link.h: struct
+    /// ifinfomsg has 16 octets, IFLA_IFNAME is 3, IFLA_GROUP is 27.
+    fn take(&mut self, message: &Message<'_>) {
+        let doomed = || {
+            let group = attribute(message.body, 16, 27).and_then(|octets| u32_at(octets, 0));
+            group == Some(DOOMED_GROUP)
+        };
+        let ours = || {
+            let name = text_attribute(message.body, 16, 3);
+            name.is_some_and(|name| name.starts_with(HOST_IFNAME_PREFIX.as_bytes()))
+        };
+        match message.kind {
+            // RTM_NEWLINK, also of a changed device.
+            16 => self.doomed |= doomed(),
+            // RTM_DELLINK.
+            17 => self.vanished |= ours() && !doomed(),
+            _ => {}
+        }
+    }
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::Socket { operation: "hear of interfaces that go".into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(kind: u16, name: &str, group: u32) -> Vec<u8> {
+        let mut octets = vec![0; 16];
+        let mut attribute = |number: u16, value: &[u8]| {
+            octets.extend((4 + value.len() as u16).to_ne_bytes());
+            octets.extend(number.to_ne_bytes());
+            octets.extend(value);
+            octets.resize(octets.len().next_multiple_of(4), 0);
+        };
+        attribute(3, format!("{name}\0").as_bytes());
+        attribute(27, &group.to_ne_bytes());
+        let mut message = Vec::new();
+        message.extend((16 + octets.len() as u32).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.resize(16, 0);
+        message.extend(octets);
+        message
+    }
+
+    fn heard(kind: u16, name: &str, group: u32) -> (bool, bool) {
+        let mut heard = Heard::default();
+        messages(&link(kind, name, group)).for_each(|message| heard.take(&message));
+        (heard.doomed, heard.vanished)
+    }
+
+    #[test]
+    fn only_what_goes_is_heard() {
+        assert_eq!(heard(16, "mnet00000000000", 0), (false, false), "a new pod");
+        assert_eq!(heard(16, "mnet00000000000", DOOMED_GROUP), (true, false));
+        assert_eq!(heard(17, "mnet00000000000", DOOMED_GROUP), (false, false), "our own work");
+        assert_eq!(heard(17, "mnet00000000000", 0), (false, true));
+        assert_eq!(heard(17, "veth0", 0), (false, false));
+    }
+}

@@ -1,0 +1,95 @@
+//! Taking a pod's veth pair away without waiting for its destruction.
+//!
+//! Deleting a device waits for the kernel's grace periods, some 30 milliseconds for one as for a
+//! hundred. So the pair is only made to disappear for everybody concerned: its routes and
+//! neighbours are removed from the host, its end in the pod is set down and gives up its name,
+//! and the host's end is put into a group that the daemon deletes as a whole.
+
+use minionet_core::addr::Cidr;
+use minionet_core::cni::attachment::PodLink;
+use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+
+use super::is_ours;
+use crate::error::{Error, Refusal};
+use crate::link::{Link, Which};
+use crate::netns::Netns;
+use crate::route::Route;
+use crate::socket::{Request, Socket};
+use crate::{neighbour, route};
+
+/// What became of a veth pair that was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not there.
+    Absent,
+    /// It is in the group of those that the daemon deletes.
+    Doomed,
+    /// It is there as before: its end in the pod was not found where it was expected.
+    Untouched,
+}
+
+/// Makes the veth pair of an attachment disappear, for the daemon to delete.
+///
+/// # Errors
+/// [`Error`] when the kernel cannot be asked or refuses; the pair may be half gone, and
+/// [`super::detach`] or another call goes on from there.
+pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Error> {
+    let found = host.link(Which::Name(&link.host_ifname))?.filter(|found| is_ours(found, &link.alias));
+    let Some(outer) = found else { return Ok(Fate::Absent) };
+    if outer.group == DOOMED_GROUP {
+        return Ok(Fate::Doomed);
+    }
+    let Some(inner) = outer.lower else { return Ok(Fate::Untouched) };
+    if !take_out(&mut netns.socket()?, inner, &outer, link)? {
+        return Ok(Fate::Untouched);
+    }
+    let refusals = host.batch(&withdraw(&outer, link))?.into_iter().filter_map(Result::err);
+    for refusal in refusals {
+        let error = Error::Refused { operation: format!("withdraw {}", link.host_ifname), refusal };
+        // Somebody removed a route before us, or the pair went with the pod's namespace.
+        if !error.is_absent() {
+            return Err(error);
+        }
+    }
+    Ok(Fate::Doomed)
+}
+
+/// Sets the pod's end down and renames it, so that its name is free for another attachment;
+/// says whether it is the other end of the pair at all.
+fn take_out(pod: &mut Socket, inner: u32, outer: &Link, link: &PodLink) -> Result<bool, Error> {
+    let found = pod.link(Which::Index(inner))?;
+    let is_pair =
+        |l: &Link| l.kind.as_deref() == Some("veth") && l.lower == Some(outer.index) && l.name == link.ifname;
+    if !found.as_ref().is_some_and(is_pair) {
+        return Ok(false);
+    }
+    let mut down = LinkMessage::default();
+    down.header.index = inner;
+    down.header.change_mask = LinkFlags::Up;
+    let mut rename = LinkMessage::default();
+    rename.header.index = inner;
+    // No two devices of a namespace have the same number at the same time.
+    rename.attributes = vec![LinkAttribute::IfName(format!("gone{inner}"))];
+    // Before Linux 6.2, only a device that is down can be renamed.
+    let requests = [down, rename].map(|message| Request { message: Message::SetLink(message), flags: 0 });
+    let refusals: Vec<Refusal> = pod.batch(&requests)?.into_iter().filter_map(Result::err).collect();
+    Ok(refusals.is_empty())
+}
+
+/// Everything by which the host knows the pod; the group comes last.
+fn withdraw(outer: &Link, link: &PodLink) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for assigned in &link.addresses {
+        let dst = Cidr::host(assigned.address);
+        let device = Some(outer.index);
+        requests.push(route::remove(&Route { dst, gateway: None, device, protocol: ROUTE_PROTOCOL_POD }));
+        requests.push(neighbour::remove(outer.index, assigned.address));
+    }
+    let mut message = LinkMessage::default();
+    message.header.index = outer.index;
+    message.attributes = vec![LinkAttribute::Group(DOOMED_GROUP)];
+    requests.push(Request { message: Message::SetLink(message), flags: 0 });
+    requests
+}

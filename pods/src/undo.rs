@@ -1,0 +1,113 @@
+//! Taking an attachment apart, from whatever is left of it.
+//!
+//! The order is that of ADD in reverse, so that a call killed half way leaves what the next one
+//! needs: first the kernel, then the leases, last the record.
+
+use std::path::Path;
+
+use minionet_core::cni::attachment::{Id, NetnsRef, Record};
+use minionet_core::cni::{Code, Coded};
+use minionet_core::constants::DOOMED_GROUP;
+use minionet_netlink::netns::Netns;
+use minionet_netlink::pod::{self, Fate};
+use minionet_netlink::tc::{self, Destroy};
+use minionet_netlink::{Error, Socket};
+use thiserror::Error;
+
+use crate::capabilities::{self, CapabilityError};
+use crate::heartbeat;
+use crate::store::{Store, StoreError};
+
+/// What keeps an attachment from being taken apart.
+#[derive(Debug, Error)]
+pub enum UndoError {
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] Error),
+    /// The kernel, about what the attachment has beyond its interface.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Coded for UndoError {
+    fn code(&self) -> Code {
+        match self {
+            UndoError::Kernel(_) => Code::Kernel,
+            UndoError::Capability(error) => error.code(),
+            UndoError::Store(error) => error.code(),
+        }
+    }
+
+    fn details(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Removes everything that a record tells of, and the record.
+///
+/// # Errors
+/// [`UndoError`]; the record is still there then, so that it can be tried again.
+pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    capabilities::withdraw(host, record, Destroy::Now)?;
+    pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
+    capabilities::forget(host, record);
+    release(store, record)
+}
+
+/// As [`attachment`], but leaves the destruction of the interface to the daemon, if it lives:
+/// everybody concerned sees it gone at once, and nobody waits for the kernel.
+///
+/// # Errors
+/// As [`attachment`].
+pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    if heartbeat::is_alive(store.root()) {
+        capabilities::withdraw(host, record, Destroy::Later)?;
+        // Whatever is in the way of this, the slow way is there for.
+        if let Some(netns) = open(&record.netns)
+            && let Ok(Fate::Doomed | Fate::Absent) = pod::doom(host, &netns, &record.link)
+        {
+            capabilities::forget(host, record);
+            return release(store, record);
+        }
+    } else {
+        // What a daemon that has died since did not get to; nobody else will.
+        host.delete_group(DOOMED_GROUP)?;
+    }
+    attachment(host, store, record)
+}
+
+/// Removes what belongs to an attachment whose record is damaged: it is recognised by its id.
+///
+/// # Errors
+/// As [`attachment`].
+pub fn without_record(host: &mut Socket, store: &Store, id: Id) -> Result<(), UndoError> {
+    link_only(host, id)?;
+    let mut locked = store.lock()?;
+    locked.release_all_of(id)?;
+    Ok(locked.forget(id)?)
+}
+
+/// Removes the devices of an attachment that has no record, if there are any.
+///
+/// # Errors
+/// [`UndoError::Kernel`].
+pub fn link_only(host: &mut Socket, id: Id) -> Result<(), UndoError> {
+    pod::detach(host, &id.host_ifname(), &id.alias_start())?;
+    Ok(tc::unlimit(host, &id.ifb_name(), &id.alias_start(), Destroy::Now)?)
+}
+
+fn release(store: &Store, record: &Record) -> Result<(), UndoError> {
+    let id = record.key.id();
+    let mut locked = store.lock()?;
+    locked.release(&record.link.addresses, &record.origin, id)?;
+    Ok(locked.forget(id)?)
+}
+
+/// The namespace of a record, if it is still at its path.
+pub(crate) fn open(netns: &NetnsRef) -> Option<Netns> {
+    let found = Netns::open(Path::new(&netns.path)).ok()?;
+    ((found.device(), found.inode()) == (netns.device, netns.inode)).then_some(found)
+}

@@ -1,0 +1,128 @@
+//! The reference plugins behind ours, as they come with Debian.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use minionet_tests::{CNI_PLUGINS, Need, trials};
+use netns_testbed::{Binaries, Cluster, Node, Pod, PodSpec};
+use serde_json::{Value, json};
+
+use super::{PATIENT, Teller, ask_tcp, ask_udp, ip, ports};
+
+pub fn trials() -> Vec<Trial> {
+    trials![
+        a_chained_portmap_maps => [Need::CniPlugin("portmap"), Need::Program("iptables")],
+        a_chained_bandwidth_limits => [Need::CniPlugin("bandwidth")],
+        a_chained_tuning_changes_what_it_may => [Need::CniPlugin("tuning")],
+        a_chained_firewall_admits => [Need::CniPlugin("firewall"), Need::Program("iptables")],
+    ]
+}
+
+/// Runs a test on a node whose runtime has a list with another plugin behind ours.
+fn chained(plugin: Value, test: impl FnOnce(&Cluster, &Node) -> Result<()>) -> Result<()> {
+    let ours = Binaries::locate()?;
+    let directory = tempfile::tempdir()?;
+    let kind = plugin["type"].as_str().context("a type")?;
+    for (program, from) in
+        [("minionet", ours.directory()), ("minionetd", ours.directory()), (kind, Path::new(CNI_PLUGINS))]
+    {
+        symlink(from.join(program), directory.path().join(program))?;
+    }
+    let binaries = Binaries::in_directory(directory.path());
+    let list = json!({
+        "name": "chained", "cniVersion": "1.0.0",
+        "plugins": [{"type": "minionet", "capabilities": {"mac": true, "ips": true}}, plugin],
+    });
+    Cluster::builder("cncfdemo").nodes(1).binaries(binaries).run(|cluster| {
+        let node = cluster.node(0);
+        node.write("/etc/cni/net.d/05-chained.conflist", list.to_string())?;
+        test(cluster, node)
+    })
+}
+
+fn pod(node: &Node, capabilities: Value) -> Result<Pod> {
+    let capabilities = capabilities.as_object().cloned().context("capabilities are an object")?;
+    Ok(node.add_pod_with("web", PodSpec { capabilities, ..PodSpec::default() })?)
+}
+
+/// Everything that could be left of a pod, but for the daemon's own.
+fn state(node: &Node) -> Result<String> {
+    node.exec([
+        "sh",
+        "-c",
+        "ip -o link | grep -v minionet; ls /run/minionet/attachments /run/minionet/leases || true",
+    ])
+    .map_err(Into::into)
+}
+
+fn a_chained_portmap_maps() -> Result<()> {
+    let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    chained(portmap, |cluster, node| {
+        let web = pod(node, ports(&[(8080, 80, "tcp", ""), (8080, 80, "udp", "")]))?;
+        let _server = Teller::start(&web, 80, "web")?;
+        let server = (node.address(), 8080).into();
+        ensure!(ask_tcp(cluster.external(), server, PATIENT)? == "web 198.51.100.1");
+        ensure!(ask_udp(cluster.external(), server, PATIENT)? == "web 198.51.100.1");
+        ensure!(ask_tcp(node, (ip("127.0.0.1"), 8080).into(), PATIENT)?.starts_with("web "));
+        ensure!(ask_tcp(&web, server, PATIENT)?.starts_with("web "), "hairpin");
+        web.check()?;
+        let address = web.address().to_string();
+        web.delete()?;
+        let rules = node.exec(["iptables-save", "-t", "nat"])?;
+        ensure!(!rules.contains(&address), "{rules}");
+        Ok(())
+    })
+}
+
+fn a_chained_bandwidth_limits() -> Result<()> {
+    let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
+    chained(bandwidth, |_, node| {
+        let before = state(node)?;
+        let limits = json!({"bandwidth": {"ingressRate": 16_000_000, "ingressBurst": 800_000,
+            "egressRate": 16_000_000, "egressBurst": 800_000}});
+        let web = pod(node, limits)?;
+        let queues = node.exec(["tc", "qdisc", "show"])?;
+        ensure!(queues.matches("qdisc tbf").count() == 2, "{queues}");
+        web.check()?;
+        web.delete()?;
+        netns_testbed::eventually("everything to be gone", PATIENT, || {
+            let now = state(node)?;
+            ensure!(now == before, "{now} instead of {before}");
+            anyhow::Ok(())
+        })?;
+        Ok(())
+    })
+}
+
+fn a_chained_tuning_changes_what_it_may() -> Result<()> {
+    let tuning = json!({"type": "tuning", "mtu": 1300, "promisc": true,
+"sysctl": {"net.core.somaxconn": "500"}});
+    chained(tuning, |_, node| {
+        let web = pod(node, json!({}))?;
+        let shown = web.exec(["ip", "-o", "link", "show", "eth0"])?;
+        for part in ["mtu 1300", "PROMISC"] {
+            ensure!(shown.contains(part), "{part}: {shown}");
+        }
+        ensure!(web.exec(["sysctl", "-n", "net.core.somaxconn"])?.trim() == "500");
+        web.check()?;
+        Ok(web.delete()?)
+    })
+}
+
+fn a_chained_firewall_admits() -> Result<()> {
+    let firewall = json!({"type": "firewall", "backend": "iptables"});
+    chained(firewall, |cluster, node| {
+        // A host whose policy admits nobody: the firewall plugin makes the exceptions.
+        node.exec(["iptables", "-P", "FORWARD", "DROP"])?;
+        let web = pod(node, json!({}))?;
+        web.ping(cluster.external().addresses()[0], PATIENT)?;
+        web.check()?;
+        let address = web.address().to_string();
+        web.delete()?;
+        let rules = node.exec(["iptables-save", "-t", "filter"])?;
+        ensure!(!rules.contains(&address), "{rules}");
+        Ok(())
+    })
+}
