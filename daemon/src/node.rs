@@ -327,7 +327,11 @@ impl Node {
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
-                changes.retain(|change| !change.removes_peer());
+                // One that leads elsewhere than the right one, which is there, is not needed.
+                changes.retain(|change| match change {
+                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
+                    _ => !change.removes_peer(),
+                });
             }
             if changes.is_empty() {
                 return Ok(None);

@@ -13,6 +13,7 @@ mod demo;
 mod overlay;
 mod pods;
 mod probe;
+mod robust;
 mod testbed;
 
 use std::io::Write;
@@ -33,6 +34,7 @@ fn trials() -> Vec<Trial> {
         overlay::trials(),
         pods::trials(),
         probe::trials(),
+        robust::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()
