@@ -13,6 +13,9 @@ use crate::minion::{Log, Minion, Start, is_exact};
 use crate::random::Random;
 use crate::world::{Fault, LAG, NAMES, RESOLVERS, SITES, Seconds, World, node};
 
+/// Who is a peer in what state, as one membership sees it.
+type Seen = Vec<(IpAddr, PeerState)>;
+
 /// An address is not given to another machine for so long.
 const COOLING: Seconds = 3 * 3600;
 
@@ -295,7 +298,7 @@ impl Simulation {
         let cluster: Vec<NodePlan> = registered.iter().map(|a| self.plan.node(*a).unwrap()).collect();
         let members: usize = self.cohorts.iter().map(|c| c.members.len()).sum();
         assert_eq!(members, registered.len(), "every node is simulated once");
-        let mut united: Vec<(Option<Vec<(IpAddr, PeerState)>>, Cohort)> = Vec::new();
+        let mut united: Vec<(Option<Seen>, Cohort)> = Vec::new();
         for mut cohort in std::mem::take(&mut self.cohorts) {
             let now = self.world.now;
             assert_eq!(cohort.log.wrongful, Vec::<String>::new(), "until {now} s");

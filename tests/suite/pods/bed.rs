@@ -57,7 +57,7 @@ pub fn checking(conf: &Value, result: &Value) -> Value {
 /// What attachments leave in the kernel and in files, of a node and a container.
 pub fn traces(node: &Node, sandbox: &Sandbox) -> Result<BTreeSet<String>> {
     let look = |node: &Namespace, host: bool| -> Result<BTreeSet<String>> {
-        let found = node.run(|| -> Result<BTreeSet<String>> {
+        node.run(|| -> Result<BTreeSet<String>> {
             let mut socket = Socket::open()?;
             let mut found: BTreeSet<String> =
                 socket.links()?.into_iter().map(|link| format!("link {} {}", link.name, host)).collect();
@@ -81,8 +81,7 @@ pub fn traces(node: &Node, sandbox: &Sandbox) -> Result<BTreeSet<String>> {
             // What a killed writer leaves under this name is overwritten by the next.
             found.remove(&format!("file {RUN_DIR}/attachments/.new"));
             Ok(found)
-        })?;
-        found
+        })?
     };
     let mut all = look(node, true)?;
     all.extend(look(&sandbox.namespace, false)?);

@@ -151,7 +151,7 @@ fn honest(cluster: &Cluster) -> Result<()> {
 
 /// The nodes with even numbers, so that every talker talks to one that is missing, or is missing.
 fn half(cluster: &Cluster) -> Vec<IpAddr> {
-    cluster.nodes().iter().filter(|node| number(node) % 2 == 0).map(|node| node.address()).collect()
+    cluster.nodes().iter().filter(|node| number(node).is_multiple_of(2)).map(|node| node.address()).collect()
 }
 
 /// Addresses within the plan of which no node has one.
