@@ -71,6 +71,10 @@ pub struct Config {
     pub collect_interval: Duration,
     /// How long an attachment may lack its interface before it is taken for dead.
     pub collect_grace: Duration,
+    /// UDP port inside of the tunnel on which peers probe each other; none for no probe.
+    pub probe_port: Option<u16>,
+    /// Time between two probes of a peer that answers.
+    pub probe_interval: Duration,
     /// Whether pods' connections to the outside get the node's address.
     pub masquerade: bool,
     /// Destinations outside the pod networks to which pods keep their address.

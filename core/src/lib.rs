@@ -26,3 +26,4 @@ pub mod membership;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
+pub mod probe;

@@ -117,8 +117,12 @@ pub struct Membership {
     /// How many of how many are missing at once, while some are held for it.
     mass: Option<(usize, usize)>,
     own_missing_since: Option<u64>,
+    /// Whether there were peers before the first round.
+    inherited: bool,
     /// Whether there are peers that only the kernel told of.
     adopted: bool,
+    /// Whether an earlier run was in doubt about some peers, and not all has been well since.
+    doubted: bool,
 }
 
 impl Membership {
@@ -144,7 +148,9 @@ impl Membership {
             sampling: None,
             mass: None,
             own_missing_since: None,
+            inherited: false,
             adopted: false,
+            doubted: false,
         })
     }
 
@@ -190,7 +196,10 @@ impl Membership {
     /// until every one of these peers has been listed. Call it before the first round, after
     /// [`Membership::restore`]. Returns how many were taken.
     pub fn adopt(&mut self, nodes: impl IntoIterator<Item = IpAddr>, now: Now) -> usize {
-        let saved = |address| SavedPeer { address, first_seen: now.unix, last_seen: now.unix };
+        // How long they have been there is not known either: none has a say about the others.
+        let seen = now.unix;
+        let saved =
+            |address| SavedPeer { address, first_seen: seen, last_seen: seen, newcomer: true, held: false };
         let taken = nodes.into_iter().filter(|node| self.take_over(&saved(*node), now)).count();
         self.adopted |= taken > 0;
         taken
@@ -202,9 +211,11 @@ impl Membership {
         if self.entries.contains_key(&saved.address) || refusal.is_some_and(Refusal::is_dispensable) {
             return false;
         }
-        let (first_seen, last_seen) = (saved.first_seen, saved.last_seen);
-        let entry = Entry { first_seen, last_seen, confirmed: false, ..Entry::new(now, 0, refusal) };
-        self.insert(saved.address, entry);
+        let SavedPeer { first_seen, last_seen, newcomer, held, .. } = *saved;
+        let known = Entry { first_seen, last_seen, newcomer, held, ..Entry::new(now, refusal) };
+        self.insert(saved.address, Entry { confirmed: false, joined: None, ..known });
+        self.inherited = true;
+        self.doubted |= newcomer || held;
         self.unlisted.insert(saved.address);
         true
     }
@@ -212,10 +223,13 @@ impl Membership {
     /// The snapshot to keep. Worth writing when [`Snapshot::same_peers`] says that it differs
     /// from the last one written.
     pub fn snapshot(&self, now: Now) -> Snapshot {
+        let missed = self.first_missed().unwrap_or(now.monotonic);
         let saved = |(address, entry): (&IpAddr, &Entry)| SavedPeer {
             address: *address,
             first_seen: entry.first_seen,
             last_seen: self.last_seen(*address, entry),
+            newcomer: entry.is_newcomer(missed, &self.limits),
+            held: entry.held || entry.missing.is_some_and(|m| m.guarded),
         };
         let wanted = |e: &Entry| is_peer(e.refusal);
         Snapshot {
@@ -330,7 +344,7 @@ impl Membership {
     fn sight(&mut self, addr: IpAddr, now: Now, events: &mut Vec<Event>) {
         self.unlisted.remove(&addr);
         let Some(entry) = self.entries.get_mut(&addr) else { return self.judge(addr, now, events) };
-        entry.confirmed = true;
+        (entry.confirmed, entry.held) = (true, false);
         if entry.missing.take().is_some() {
             entry.since = now.unix;
             // A sample says nothing about a peer that it does not hold.

@@ -4,6 +4,7 @@
 //! in `minionet-core`, and what they decided to the kernel through `minionet-netlink`.
 
 mod cli;
+mod clock;
 mod collector;
 mod conflist;
 mod files;
@@ -14,6 +15,7 @@ mod logging;
 mod node;
 mod notices;
 mod plan;
+mod probe;
 mod resolve;
 mod run;
 mod settings;

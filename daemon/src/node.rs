@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use minionet_core::addr::{Cidr, Family};
@@ -16,9 +16,7 @@ use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{
-    Event, Membership, Now, Outcome, Round, Scope, Snapshot, Thresholds, snapshot,
-};
+use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Snapshot, Thresholds, snapshot};
 use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -27,8 +25,10 @@ use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{debug, error, info, warn};
 
+use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
 use crate::health::State;
+use crate::probe::Probe;
 use crate::run::random;
 use crate::{conflist, files, sysctls};
 
@@ -45,7 +45,8 @@ pub struct Node {
     /// Opened when it is needed first.
     firewall: Option<Firewall>,
     membership: Membership,
-    start: Instant,
+    clock: Clock,
+    probe: Probe,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -93,12 +94,14 @@ impl Node {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
         let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
+        let clock = Clock::start();
         let mut node = Node {
+            probe: Probe::new(&config, clock),
             config,
             socket,
             firewall: None,
             membership,
-            start: Instant::now(),
+            clock,
             own: None,
             trouble: None,
             asked: false,
@@ -128,8 +131,9 @@ impl Node {
             Outcome::Failure { .. } => None,
         });
         let _said_below = self.identify(heard.flatten().collect());
-        log(&self.membership.apply(round, self.now()));
-        if round.replies.iter().all(|reply| matches!(reply.outcome, Outcome::Answer { .. })) {
+        self.probe.testify(&mut self.membership, self.clock.now());
+        log(&self.membership.apply(round, self.clock.now()));
+        if self.membership.is_complete() {
             self.answered = Instant::now();
         }
         self.trusted |= self.membership.is_complete();
@@ -168,6 +172,16 @@ impl Node {
         });
         let troubles = self.trouble.iter().cloned().chain(dns).collect();
         State { troubles, ..self.wanted.clone() }
+    }
+
+    /// The probe of its peers.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Lets the probe do what there is to do.
+    pub fn work_probe(&mut self) {
+        self.probe.work();
     }
 
     /// When to ask again.
@@ -214,6 +228,7 @@ impl Node {
         if self.config.encapsulation != Encapsulation::Always {
             sysctls::both_ways(&own.identity.interface)?;
         }
+        self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.hand_over(&own)?;
@@ -249,7 +264,7 @@ impl Node {
             local: local.iter().map(|l| l.address).collect(),
         };
         self.own = Some(own);
-        log(&self.membership.set_scope(scope, self.now()));
+        log(&self.membership.set_scope(scope, self.clock.now()));
         Ok(())
     }
 
@@ -312,7 +327,11 @@ impl Node {
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
-                changes.retain(|change| !change.removes_peer());
+                // One that leads elsewhere than the right one, which is there, is not needed.
+                changes.retain(|change| match change {
+                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
+                    _ => !change.removes_peer(),
+                });
             }
             if changes.is_empty() {
                 return Ok(None);
@@ -401,7 +420,7 @@ impl Node {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
             Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
         };
-        let now = self.now();
+        let now = self.clock.now();
         match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
             Ok(peers) => info!(peers, "taken over from an earlier run"),
             Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
@@ -410,7 +429,7 @@ impl Node {
 
     /// Saves the peers for a start without DNS.
     fn save(&mut self) {
-        let snapshot = self.membership.snapshot(self.now());
+        let snapshot = self.membership.snapshot(self.clock.now());
         if snapshot.peers.is_empty() || self.saved.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
             return;
         }
@@ -419,11 +438,6 @@ impl Node {
             Ok(_) => self.saved = Some(snapshot),
             Err(e) => warn!("the peers are not saved: {e:#}"),
         }
-    }
-
-    fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Now { monotonic: self.start.elapsed(), unix }
     }
 }
 

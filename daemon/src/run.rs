@@ -89,6 +89,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 }
                 Err(error) => error!("the configuration stays as it was: {error:#}"),
             },
+            () = node.probe().due() => node.work_probe(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

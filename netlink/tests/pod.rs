@@ -88,6 +88,9 @@ fn both_ends_are_as_described() {
         let addresses = pod.addresses(Some(inner.index)).unwrap();
         let ours: Vec<_> = addresses.iter().filter(|a| a.global).collect();
         assert!(ours.len() == 2 && ours.iter().all(|a| !a.tentative && !a.deprecated), "{addresses:?}");
+        assert!(link.addresses.iter().all(|a| pod.delivers(a.address).unwrap()), "the pod receives");
+        assert!(link.addresses.iter().all(|a| !pod.delivers(a.gateway).unwrap()));
+        assert!(link.addresses.iter().all(|a| !host.delivers(a.address).unwrap()));
 
         assert!(pod::exists(&mut host, &link.host_ifname, &link.alias).unwrap());
         assert!(pod::detach(&mut host, &link.host_ifname, &link.alias).unwrap());

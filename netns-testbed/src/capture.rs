@@ -2,7 +2,7 @@
 
 use std::io::{PipeWriter, pipe};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ const LARGEST: usize = 70_000;
 /// A running capture; dropping it ends it.
 pub struct Capture {
     place: String,
+    socket: Arc<PacketSocket>,
     seen: Arc<Seen>,
     /// Closed to stop the thread.
     stop: Option<PipeWriter>,
@@ -35,20 +36,22 @@ struct Seen {
 impl Capture {
     /// Starts to capture; every frame from the return of this function on is seen.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
-        let socket = PacketSocket::open(namespace, interface, Purpose::Capture)?;
+        let socket = Arc::new(PacketSocket::open(namespace, interface, Purpose::Capture)?);
         let (stopped, stop) = pipe().during(|| "create a pipe")?;
         let seen = Arc::new(Seen::default());
         let thread = std::thread::spawn({
-            let seen = Arc::clone(&seen);
+            let (socket, seen) = (Arc::clone(&socket), Arc::clone(&seen));
             move || run(&socket, &stopped, &seen)
         });
         let place = format!("{interface} of {}", namespace.name());
-        Ok(Self { place, seen, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { place, socket, seen, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What was captured so far.
+    /// What was captured so far: everything that passed before this call.
     pub fn frames(&self) -> Vec<Frame> {
-        self.seen.frames.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        // Not left to the thread, which a busy machine may let wait.
+        self.seen.take_in(&self.socket, &mut vec![0; LARGEST]);
+        self.seen.lock().clone()
     }
 
     /// The first frame that fulfils `wanted`, waiting up to `timeout` (scaled by [`patience`]) for it.
@@ -59,7 +62,7 @@ impl Capture {
         let timeout = timeout.mul_f64(patience());
         let deadline = Instant::now() + timeout;
         let mut looked_at = 0;
-        let mut frames = self.seen.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = self.seen.lock();
         loop {
             if let Some(frame) = frames[looked_at..].iter().find(|frame| wanted(frame)) {
                 return Ok(frame.clone());
@@ -99,11 +102,22 @@ fn run(socket: &PacketSocket, stopped: &impl AsFd, seen: &Seen) {
         if events[1].any().unwrap_or(true) {
             return;
         }
-        while let Ok(Some(bytes)) = socket.receive(&mut buffer) {
-            if let Some(frame) = Frame::parse(bytes) {
-                seen.frames.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
-                seen.more.notify_all();
-            }
+        seen.take_in(socket, &mut buffer);
+    }
+}
+
+impl Seen {
+    /// Takes in what is queued.
+    fn take_in(&self, socket: &PacketSocket, buffer: &mut [u8]) {
+        // Held from the queue to the list, so that no frame is in neither when somebody looks.
+        let mut frames = self.lock();
+        while let Ok(Some(bytes)) = socket.receive(buffer) {
+            frames.extend(Frame::parse(bytes));
         }
+        self.more.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Frame>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

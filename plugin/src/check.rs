@@ -8,9 +8,8 @@ use minionet_core::cni::result::CniResult;
 use minionet_core::cni::{Code, Failure, Version};
 use minionet_netlink::netns::Netns;
 use minionet_netlink::{Error, Socket, pod};
-use minionet_pods::boot;
-use minionet_pods::capabilities;
 use minionet_pods::store::{Stage, Store};
+use minionet_pods::{boot, capabilities};
 
 use crate::facts::{self, Directories};
 use crate::{netns, node};

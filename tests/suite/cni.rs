@@ -17,7 +17,7 @@ mod requests;
 mod results;
 mod status;
 mod stdio;
-mod support;
+pub mod support;
 
 use libtest_mimic::Trial;
 

@@ -11,6 +11,9 @@ mod cni;
 mod cri;
 mod demo;
 mod overlay;
+mod pods;
+mod probe;
+mod robust;
 mod testbed;
 
 use std::io::Write;
@@ -29,6 +32,9 @@ fn trials() -> Vec<Trial> {
         cri::trials(),
         demo::trials(),
         overlay::trials(),
+        pods::trials(),
+        probe::trials(),
+        robust::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()

@@ -37,6 +37,8 @@ pub(super) struct Draft {
     dns_silence: Duration,
     collect_interval: Duration,
     collect_grace: Duration,
+    probe_port: Option<u16>,
+    probe_interval: Duration,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
     cni_conf_dir: String,
@@ -78,6 +80,8 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "dns_silence" => draft.dns_silence = duration(text, "1s", "7d")?,
         "collect_interval" => draft.collect_interval = duration(text, "100ms", "1h")?,
         "collect_grace" => draft.collect_grace = duration(text, "0s", "7d")?,
+        "probe_port" => draft.probe_port = probe_port(text)?,
+        "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
@@ -102,6 +106,9 @@ impl Draft {
         }
         if self.refresh_min > self.refresh_max {
             problem("refresh_min is longer than refresh_max: exchange them");
+        }
+        if self.probe_port == Some(self.port) {
+            problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
@@ -133,6 +140,8 @@ impl Draft {
             dns_silence: self.dns_silence,
             collect_interval: self.collect_interval,
             collect_grace: self.collect_grace,
+            probe_port: self.probe_port,
+            probe_interval: self.probe_interval,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
             cni_conf_dir: self.cni_conf_dir,
@@ -213,6 +222,13 @@ fn encapsulation(text: &str) -> Result<Encapsulation, String> {
         "cross-subnet" => Ok(Encapsulation::CrossSubnet),
         "never" => Ok(Encapsulation::Never),
         _ => Err(format!("\"{text}\" is none of always, cross-subnet and never")),
+    }
+}
+
+fn probe_port(text: &str) -> Result<Option<u16>, String> {
+    match text {
+        "0" | "off" => Ok(None),
+        _ => number(text, 1, u16::MAX).map(Some).map_err(|e| format!("{e}, and not off")),
     }
 }
 

@@ -124,7 +124,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_TRUST_ANCHOR",
         "FILE",
         "",
-        "File with the DNSKEY records that sign the answers; with it, an answer that is not signed by them is no answer \
+        "File with all DNSKEY records of the zone; with it, an answer that is not signed by them is no answer \
          [default: answers are taken unsigned]",
     ),
     one(
@@ -190,6 +190,20 @@ pub const SETTINGS: &[Setting] = &[
         "DURATION",
         "5m",
         "How long a pod whose namespace is there may lack its interface before its address is given to others",
+    ),
+    one(
+        "probe_port",
+        "MINIONET_PROBE_PORT",
+        "PORT",
+        "4797",
+        "UDP port inside of the tunnel on which peers probe each other, the same on every node; off for no probe",
+    ),
+    one(
+        "probe_interval",
+        "MINIONET_PROBE_INTERVAL",
+        "DURATION",
+        "30s",
+        "Time between two probes of a peer that answers",
     ),
     Setting {
         key: "masquerade",

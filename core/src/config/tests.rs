@@ -94,6 +94,8 @@ fn values_out_of_range_are_refused() {
         ("resolvers", "dns.example"),
         ("refresh_min", "1w"),
         ("missing_answers", "0"),
+        ("probe_port", "70000"),
+        ("probe_interval", "1ms"),
         ("masquerade", "maybe"),
         ("log_format", "xml"),
         ("cluster_name", "a.b"),
@@ -119,6 +121,18 @@ fn every_setting_is_understood_and_named_once() {
         let error = config(&[flags]).err().unwrap_or_default();
         assert!(!error.contains("this is a mistake"), "{error}");
     }
+}
+
+#[test]
+fn the_probe_can_be_turned_off_and_has_a_port_of_its_own() {
+    let with = |port: &str| {
+        let flags = Layer::from_flags([("probe_port", vec![port.to_owned()])]);
+        config(&[flags, env(&[("CLUSTER_NAME", "c")])])
+    };
+    assert_eq!(with("5000").unwrap().probe_port, Some(5000));
+    assert_eq!((with("off").unwrap().probe_port, with("0").unwrap().probe_port), (None, None));
+    let error = with("4789").unwrap_err();
+    assert!(error.contains("probe_port is the port of VXLAN"), "{error}");
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Now, Refusal, Thresholds};
 
 /// What the probe through the tunnel says about a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Liveness {
     /// Not probed yet.
@@ -31,8 +31,12 @@ pub(super) struct Entry {
     pub(super) last_seen: u64,
     /// Wall clock of the last change of state.
     pub(super) since: u64,
-    /// The round in which it joined; 0 for one from a snapshot.
-    pub(super) joined_round: u64,
+    /// When it joined, by the monotonic clock; nothing if others could not be there before.
+    pub(super) joined: Option<Duration>,
+    /// Whether it was a newcomer ([`Entry::is_newcomer`]) in the run before.
+    pub(super) newcomer: bool,
+    /// Whether it was held as suspicious in the run before, and has not been listed since.
+    pub(super) held: bool,
     /// Whether DNS has listed it since the start, or it is known from a snapshot only.
     pub(super) confirmed: bool,
     /// Since when it is missing from complete answers, if it is.
@@ -46,8 +50,8 @@ pub(super) struct Entry {
 /// A peer that complete answers lack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing {
-    /// Number of the round in which it was first missed.
-    pub(super) round: u64,
+    /// When it was first missed, by the monotonic clock.
+    pub(super) at: Duration,
     /// The watched time at which it was first missed.
     pub(super) watched: Duration,
     /// Complete answers without it.
@@ -103,18 +107,27 @@ pub(super) struct Reading {
 }
 
 impl Entry {
-    pub(super) fn new(now: Now, round: u64, refusal: Option<Refusal>) -> Self {
+    pub(super) fn new(now: Now, refusal: Option<Refusal>) -> Self {
         Entry {
             refusal,
             first_seen: now.unix,
             last_seen: now.unix,
             since: now.unix,
-            joined_round: round,
+            joined: Some(now.monotonic),
+            newcomer: false,
+            held: false,
             confirmed: true,
             missing: None,
             flaps: Flaps::default(),
             liveness: (Liveness::Unknown, now.unix),
         }
+    }
+
+    /// Whether it came too late to have a say about those that were missing at a time: after
+    /// them, or so shortly before them that it may be what a lie puts in their place; resolvers
+    /// do not all begin to lie at the same moment.
+    pub(super) fn is_newcomer(&self, at: Duration, limits: &Thresholds) -> bool {
+        self.newcomer || self.joined.is_some_and(|joined| joined + limits.hold_down > at)
     }
 
     /// Whether a missing peer's time has come.

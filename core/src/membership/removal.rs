@@ -1,6 +1,7 @@
 //! What an absence means: the guards, and the removal at the end.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::entry::{Missing, Reading};
 use super::{Departed, Event, MAX_DEPARTED, Membership, Now, Refusal};
@@ -50,12 +51,12 @@ impl Membership {
             let suspected = if swap { self.limits.sampling_answers } else { 0 };
             entry.since = now.unix;
             entry.missing = Some(Missing {
-                round: self.rounds,
+                at: now.monotonic,
                 watched: self.watched,
                 answers: 1,
                 needed: self.limits.missing_answers.max(suspected),
                 hold: self.limits.hold_for(flaps),
-                guarded: false,
+                guarded: entry.held,
             });
             if entry.refusal.is_none() {
                 events.push(Event::Missing { peer: *addr });
@@ -63,7 +64,18 @@ impl Membership {
         }
         self.guard_against_mass_removal(events);
         self.remove_due(now, events);
+        if self.doubted && self.unlisted.is_empty() {
+            self.doubted = false;
+            self.entries.values_mut().for_each(|e| (e.newcomer, e.held) = (false, false));
+        }
         self.note_own(now, events);
+    }
+
+    /// The peers that complete answers lack. None while the answers are random samples: then
+    /// most peers are missing from most of them.
+    pub fn missing(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let missing = |addr: &&IpAddr| self.entries.get(addr).is_some_and(|e| e.missing.is_some());
+        self.unlisted.iter().filter(missing).filter(|_| self.sampling.is_none()).copied()
     }
 
     /// How missing peers are judged at the moment.
@@ -94,14 +106,19 @@ impl Membership {
         }
     }
 
+    /// When the first of those that are missing went, by the monotonic clock.
+    pub(super) fn first_missed(&self) -> Option<Duration> {
+        let unlisted = self.unlisted.iter().filter_map(|a| self.entries.get(a));
+        unlisted.filter_map(|e| e.missing.map(|m| m.at)).min()
+    }
+
     /// How many listed peers were there before the first of the missing ones went: newcomers
     /// must not outvote those that they replaced.
     fn established(&self) -> usize {
-        let unlisted = self.unlisted.iter().filter_map(|a| self.entries.get(a));
-        let first = unlisted.filter_map(|e| e.missing.map(|m| m.round)).min().unwrap_or(self.rounds);
+        let first = self.first_missed().unwrap_or_default();
         let listed =
             self.entries.iter().filter(|(addr, e)| e.refusal.is_none() && !self.unlisted.contains(addr));
-        listed.filter(|(_, e)| e.joined_round < first).count()
+        listed.filter(|(_, e)| !e.is_newcomer(first, &self.limits)).count()
     }
 
     fn remove_due(&mut self, now: Now, events: &mut Vec<Event>) {

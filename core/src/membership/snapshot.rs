@@ -35,6 +35,23 @@ pub struct SavedPeer {
     pub first_seen: u64,
     /// When it was last seen, in the same unit.
     pub last_seen: u64,
+    /// Whether it came while others went missing that still are, or shortly before: it may be
+    /// there wrongly in their place, and has no say about them after a restart either.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub newcomer: bool,
+    /// Whether it is missing, and held because suspiciously many are: it stays held.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held: bool,
+}
+
+impl SavedPeer {
+    fn timeless(&self) -> (IpAddr, bool, bool) {
+        (self.address, self.newcomer, self.held)
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Why a snapshot cannot be used. None is fatal: membership then begins empty.
@@ -89,10 +106,11 @@ impl Snapshot {
         json + "\n"
     }
 
-    /// Whether two snapshots name the same peers: then there is nothing to write.
+    /// Whether two snapshots say the same of the same peers, but for times: then there is
+    /// nothing to write.
     pub fn same_peers(&self, other: &Snapshot) -> bool {
         self.cluster == other.cluster
             && self.names == other.names
-            && self.peers.iter().map(|p| p.address).eq(other.peers.iter().map(|p| p.address))
+            && self.peers.iter().map(SavedPeer::timeless).eq(other.peers.iter().map(SavedPeer::timeless))
     }
 }

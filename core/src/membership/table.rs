@@ -32,7 +32,11 @@ impl Membership {
     }
 
     pub(super) fn newcomer(&mut self, addr: IpAddr, now: Now) -> Entry {
-        let mut entry = Entry::new(now, self.rounds, None);
+        let mut entry = Entry::new(now, None);
+        if !self.inherited && self.last_complete.is_none() {
+            // There is nobody yet in whose place it could have come.
+            entry.joined = None;
+        }
         if let Some(departed) = self.departed.remove(&addr) {
             entry.first_seen = departed.first_seen;
             entry.flaps = departed.flaps;

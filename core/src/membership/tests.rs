@@ -4,6 +4,7 @@ mod faults;
 mod guards;
 mod properties;
 mod random;
+mod restarts;
 mod rules;
 mod sampling;
 mod simulation;

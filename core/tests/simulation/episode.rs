@@ -9,7 +9,7 @@
 use crate::minion::Start;
 use crate::random::Random;
 use crate::simulation::{Action, Simulation};
-use crate::world::{Fault, Kind, Seconds};
+use crate::world::{Fault, Kind, LAG, RESOLVERS, Seconds};
 
 /// Longer than the longest hold after the end of samples, and than removed peers are remembered.
 const CALM: Seconds = 2 * 3600;
@@ -140,7 +140,13 @@ impl Simulation {
                 1 => Kind::Replaced(3000),
                 _ => Kind::Lacking(self.random.between(45, 95)),
             };
-            self.fault(from, from + lasts, kind, |_, _| {});
+            // The resolvers do not all begin and end at the same moment.
+            for liar in 0..RESOLVERS.len() {
+                let begin = from + self.random.between(0, LAG);
+                self.fault(begin, from + lasts, kind, |fault, _| {
+                    (fault.salt, fault.resolvers) = (from, [0, 1, 2].map(|n| n == liar));
+                });
+            }
             // A lie about few, which the guard against removals en masse does not notice.
             let (percent, later) = (self.random.between(1, 25), from + 1800);
             self.fault(later, later + 20, Kind::Lacking(percent), |_, _| {});

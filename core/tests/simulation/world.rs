@@ -59,6 +59,8 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub id: u64,
+    /// Decides which records it is about.
+    pub salt: u64,
     pub kind: Kind,
     pub resolvers: [bool; 3],
     pub names: [bool; 2],
@@ -69,7 +71,7 @@ pub struct Fault {
 impl Fault {
     pub fn new(id: u64, kind: Kind) -> Self {
         let said = Default::default();
-        Fault { id, kind, resolvers: [true; 3], names: [true; 2], sites: [true; 3], said }
+        Fault { id, salt: id, kind, resolvers: [true; 3], names: [true; 2], sites: [true; 3], said }
     }
 }
 
@@ -196,7 +198,7 @@ impl World {
 
 /// Computes what a fault makes of what the resolvers know.
 fn prepare(fault: &mut Fault, copies: &[Zones; 3]) {
-    let salt = fault.id;
+    let salt = fault.salt;
     let lacking = |known: &Arc<BTreeSet<IpAddr>>, percent| {
         Arc::new(known.iter().copied().filter(|a| spread(*a, salt) % 100 >= percent).collect())
     };

@@ -31,8 +31,6 @@ fn record(key: &Key, space: &Space, addresses: Vec<Assigned>) -> Record {
         boot: String::new(),
         netns: NetnsRef { path: "/run/netns/x".into(), device: 0, inode: 0 },
         origin: space.origin(&addresses),
-        ports: Vec::new(),
-        limits: Default::default(),
         link: PodLink {
             host_ifname: key.id().host_ifname(),
             alias: key.id().alias(key),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
-use netns_testbed::{Cluster, Namespace};
+use netns_testbed::{Cluster, Namespace, eventually};
 
 use super::{DUAL, PATIENT, Teller, UNDERLAY, ask_tcp, ask_udp, ip, nobody_answers, pod_with, ports};
 
@@ -175,7 +175,9 @@ fn a_port_of_another_pod_is_refused_by_name() -> Result<()> {
         // A holder whose namespace is gone without a DEL has nothing to hold it with.
         let name = second.name().to_owned();
         second.vanish()?;
-        let again = pod_with(node, "fourth", ports(&[(8080, 80, "tcp", "")]))?;
+        let again = eventually("the port to be free", PATIENT, || {
+            pod_with(node, "fourth", ports(&[(8080, 80, "tcp", "")]))
+        })?;
         let _server = Teller::start(&again, 80, "fourth")?;
         let answer = ask_tcp(cluster.external(), (node.address(), 8080).into(), PATIENT)?;
         ensure!(answer.starts_with("fourth "), "{answer}, not {name}");

@@ -20,8 +20,6 @@ fn record() -> Record {
         boot: "b".into(),
         netns: NetnsRef { path: "/run/netns/x".into(), device: 4, inode: 4_026_532_000 },
         origin: Origin { space: u64::MAX, offsets: vec![5] },
-        ports: Vec::new(),
-        limits: Default::default(),
         link: PodLink {
             host_ifname: id.host_ifname(),
             alias: id.alias(&key),

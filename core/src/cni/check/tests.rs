@@ -16,8 +16,6 @@ fn record() -> Record {
         boot: "b".into(),
         netns: NetnsRef { path: "/run/netns/x".into(), device: 4, inode: 7 },
         origin: Origin::default(),
-        ports: Vec::new(),
-        limits: Default::default(),
         link: PodLink {
             host_ifname: key.id().host_ifname(),
             alias: key.id().alias(&key),

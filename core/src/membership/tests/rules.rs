@@ -207,45 +207,6 @@ fn a_snapshot_is_kept_while_the_plan_is_unknown_and_names_are_remembered() {
 }
 
 #[test]
-fn what_only_the_kernel_knows_is_kept_until_dns_says_otherwise() {
-    let adopted = || {
-        let mut world = World::with(&[NAME, MASTERS], Thresholds::default());
-        // 172.21.0.1 is outside of the plan, 1 is this node itself.
-        let outside = [IpAddr::from([172, 21, 0, 1]), ip(1)];
-        assert_eq!(world.members.adopt(ips(2..=50).into_iter().chain(outside), world.now), 50);
-        assert_eq!(world.peers(), ips(2..=50));
-        world
-    };
-    let both =
-        |minions: Vec<IpAddr>, masters| vec![reply(NAME, "r", answer(minions)), reply(MASTERS, "r", masters)];
-    let refused = || failure(FailureKind::ServFail);
-    // The first answer lacks half of them: what the kernel knew is not forgotten for it.
-    let mut world = adopted();
-    for _ in 0..100 {
-        world.round(both(ips(1..=25), answer(ips([50]))));
-    }
-    assert_eq!(world.peers(), ips(2..=50));
-    // One that only the other name may have listed waits for that name.
-    let mut world = adopted();
-    for _ in 0..1000 {
-        world.round(both(ips(1..=48), refused()));
-    }
-    assert_eq!(world.peers(), ips(2..=50));
-    assert_eq!(world.members.view().removals_wait_for, [MASTERS]);
-    for _ in 0..8 {
-        world.round(both(ips(1..=48), answer(ips([50]))));
-    }
-    assert_eq!(world.peers(), ips((2..=48).chain([50])));
-    // A name that was never answered holds nobody up once all of them have been listed.
-    let mut world = adopted();
-    world.round(both(ips(1..=50), refused()));
-    for _ in 0..8 {
-        world.round(both(ips(1..=49), refused()));
-    }
-    assert_eq!(world.peers(), ips(2..=49));
-}
-
-#[test]
 fn snapshots_of_others_and_unreadable_ones_are_refused() {
     let mut world = World::new();
     world.say(&ips([1, 2]));

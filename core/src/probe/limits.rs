@@ -1,0 +1,126 @@
+//! How often is probed, and how much at most.
+
+use std::time::Duration;
+
+/// What bounds the probe's traffic, and what turns its results into words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Between two probes of a peer that answers.
+    pub interval: Duration,
+    /// Between two probes of a peer that has not answered yet, or not the last time, or whose
+    /// path MTU is being searched.
+    pub fast: Duration,
+    /// Between two probes of a peer that is dead, or missing from DNS.
+    pub slow: Duration,
+    /// Most requests a second to all peers together.
+    pub rate: u32,
+    /// Most requests at once.
+    pub burst: u32,
+    /// So many requests in a row without a reply make a peer dead.
+    pub dead_after: u32,
+    /// So many losses of one size, while small packets pass, mean that the size does not pass.
+    pub mtu_tries: u32,
+    /// Between two tries of the full size.
+    pub mtu_recheck: Duration,
+}
+
+impl Limits {
+    /// The shortest time after which a reply counts as lost (RFC 6298 section 2.4).
+    pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+    /// The longest time after which a reply counts as lost.
+    pub const TIMEOUT_MAX: Duration = Duration::from_secs(3);
+
+    /// Limits for a time between two probes of a peer that answers.
+    ///
+    /// 250 requests a second are enough for 6000 peers every 30 seconds and the full size every
+    /// two minutes; with more, the intervals grow. 5000 peers take about 200 packets and 80 kB a
+    /// second (`tests/cost.rs`).
+    pub fn every(interval: Duration) -> Self {
+        Limits {
+            interval,
+            fast: interval.min(Duration::from_secs(1)),
+            slow: interval.min(Duration::from_secs(5)),
+            rate: 250,
+            burst: 16,
+            dead_after: 5,
+            mtu_tries: 3,
+            mtu_recheck: interval * 4,
+        }
+    }
+}
+
+/// Lets `rate` packets a second pass, in bursts of at most `burst` (the generic cell rate
+/// algorithm, ITU-T I.371).
+#[derive(Clone, Debug)]
+pub(super) struct Pacer {
+    gap: Duration,
+    tolerance: Duration,
+    /// When the next packet were due if all were sent at even distances.
+    due: Duration,
+}
+
+impl Pacer {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let gap = Duration::from_secs(1) / limits.rate.max(1);
+        Pacer { gap, tolerance: gap * limits.burst.saturating_sub(1), due: Duration::ZERO }
+    }
+
+    /// Whether one may be sent now.
+    pub(super) fn permits(&self, now: Duration) -> bool {
+        self.due <= now + self.tolerance
+    }
+
+    /// Counts one that was sent.
+    pub(super) fn count(&mut self, now: Duration) {
+        self.due = self.due.max(now) + self.gap;
+    }
+
+    /// When it is worth asking again after a refusal: when half a burst may be sent, so that a
+    /// backlog does not wake the program for every single packet.
+    pub(super) fn again(&self) -> Duration {
+        self.due.saturating_sub(self.tolerance / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_has_more_than_the_rate_and_a_burst() {
+        let limits = Limits::every(Duration::from_secs(30));
+        let mut pacer = Pacer::new(&limits);
+        let mut sent = Vec::new();
+        for ms in 0..5000u64 {
+            let now = Duration::from_millis(ms);
+            while pacer.permits(now) {
+                pacer.count(now);
+                sent.push(ms);
+            }
+        }
+        assert_eq!(sent.iter().filter(|ms| **ms == 0).count(), 16);
+        for start in (0..4000).step_by(100) {
+            let n = sent.iter().filter(|ms| (start..start + 1000).contains(*ms)).count();
+            assert!(n <= 250 + 16, "{n} in the second from {start} ms");
+            assert!(n >= 249, "{n} in the second from {start} ms");
+        }
+    }
+
+    #[test]
+    fn after_a_refusal_half_a_burst_is_waited_for() {
+        let mut pacer = Pacer::new(&Limits::every(Duration::from_secs(30)));
+        let start = Duration::from_secs(10);
+        while pacer.permits(start) {
+            pacer.count(start);
+        }
+        let again = pacer.again();
+        assert!(again > start && pacer.permits(again));
+        let mut more = 0;
+        while pacer.permits(again) {
+            pacer.count(again);
+            more += 1;
+        }
+        assert!((7..=9).contains(&more), "{more}");
+    }
+}

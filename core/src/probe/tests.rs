@@ -1,0 +1,5 @@
+//! Probers that talk to each other over a network made of data.
+
+mod cost;
+mod network;
+mod rules;

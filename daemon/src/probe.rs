@@ -1,0 +1,236 @@
+//! The probe through the tunnel: gives the decisions of [`minionet_core::probe`] sockets, a clock
+//! and a file for the results.
+//!
+//! It lives in the daemon's loop, and each visit to it is bounded: so many messages are read and
+//! sent, and then others have their turn.
+
+mod sockets;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use minionet_core::config::Config;
+use minionet_core::constants::RUN_DIR;
+use minionet_core::membership::{Membership, Now};
+use minionet_core::plan::{AddressPlan, NodePlan};
+use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Transmit, hello, view};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use self::sockets::{Place, Sockets};
+use crate::clock::Clock;
+use crate::files;
+use crate::run::random;
+
+/// The kernel's number for the present boot, random(4).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Most messages that are read at once, and most that are sent.
+const BATCH: usize = 64;
+
+/// Most findings that are logged at once; a failing switch is one event and not a thousand.
+const LOGGED: usize = 20;
+
+/// The largest UDP payload (RFC 768).
+const DATAGRAM: usize = 65535;
+
+/// Between two writings of the results; for a large cluster more, see [`Probe::pause`].
+const WRITE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest pause between two writings of the results.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// The probe of this node.
+pub struct Probe {
+    port: Option<u16>,
+    vxlan_port: u16,
+    vni: u32,
+    boot: [u8; 16],
+    clock: Clock,
+    prober: Prober,
+    sockets: Option<Sockets>,
+    buffer: Vec<u8>,
+    /// Why there are no sockets, as it was last logged.
+    trouble: Option<String>,
+    /// When the results are to be written next.
+    write: Duration,
+    peers: usize,
+}
+
+impl Probe {
+    /// A probe that waits to be told where it is.
+    pub fn new(config: &Config, clock: Clock) -> Self {
+        let seed = u64::from(random()) << 32 | u64::from(random());
+        Probe {
+            port: config.probe_port,
+            vxlan_port: config.port,
+            vni: config.vni,
+            boot: boot_id(),
+            clock,
+            prober: Prober::new(Limits::every(config.probe_interval), seed),
+            sockets: None,
+            buffer: if config.probe_port.is_some() { vec![0; DATAGRAM] } else { Vec::new() },
+            trouble: None,
+            write: Duration::ZERO,
+            peers: 0,
+        }
+    }
+
+    /// Takes over where this node is and who its peers are. The overlay is in place by then.
+    pub fn update(
+        &mut self,
+        plan: &AddressPlan,
+        me: &NodePlan,
+        mtu: u32,
+        peers: &[NodePlan],
+        membership: &Membership,
+    ) {
+        let Some(port) = self.port else { return };
+        let Some(block) = me.blocks.first() else { return };
+        let place = Place { vtep: block.gateway, node: me.node, port };
+        if !self.sockets.as_ref().is_some_and(|s| s.are_at(place)) {
+            self.sockets = None;
+            match Sockets::open(place) {
+                Ok(sockets) => {
+                    self.sockets = Some(sockets);
+                    self.trouble = None;
+                    info!(address = %block.gateway, port, "peers are probed through the tunnel");
+                }
+                Err(error) => {
+                    let text = format!("peers are not probed: {error:#}");
+                    if self.trouble.as_ref() != Some(&text) {
+                        warn!("{text}");
+                    }
+                    self.trouble = Some(text);
+                }
+            }
+        }
+        let about = About {
+            node: me.node,
+            plan: plan.digest(),
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            boot: self.boot,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let missing: std::collections::BTreeSet<_> = membership.missing().collect();
+        let target = |peer: &NodePlan| {
+            let block = peer.blocks.first()?;
+            Some(Target { node: peer.node, vtep: block.gateway, missing: missing.contains(&peer.node) })
+        };
+        self.peers = peers.len();
+        let local = Local { vtep: block.gateway, about };
+        self.prober.update(local, peers.iter().filter_map(target), self.clock.now());
+    }
+
+    /// Tells membership who answers.
+    pub fn testify(&self, membership: &mut Membership, now: Now) {
+        for (peer, liveness) in self.prober.liveness() {
+            membership.set_liveness(peer, liveness, now);
+        }
+    }
+
+    /// Waits until there is something to do; for ever where there is no probe.
+    pub async fn due(&self) {
+        let Some(sockets) = &self.sockets else { return std::future::pending().await };
+        let now = self.clock.now();
+        let wake = self.prober.next_wake(now).map_or(self.write, |wake| wake.min(self.write));
+        tokio::select! {
+            result = sockets.readable() => {
+                if let Err(error) = result {
+                    debug!("the probe's socket: {error}");
+                }
+            }
+            () = sleep(wake.saturating_sub(now.monotonic)) => {}
+        }
+    }
+
+    /// Does what there is to do: at most [`BATCH`] messages in each direction.
+    pub fn work(&mut self) {
+        // What has arrived in time must not count as lost because we come late: as long as there
+        // is more to read, nothing else is done.
+        if self.receive() {
+            self.send();
+        }
+        log(self.prober.events());
+        let now = self.clock.now();
+        if now.monotonic >= self.write {
+            self.write = now.monotonic + self.pause();
+            if let Err(error) = self.save(now) {
+                warn!("the results of the probe are not written: {error:#}");
+            }
+        }
+    }
+
+    /// Takes what has arrived; says whether that was all.
+    fn receive(&mut self) -> bool {
+        let Some(sockets) = &self.sockets else { return true };
+        for _ in 0..BATCH {
+            let Some(len) = sockets.receive_hello(&mut self.buffer) else { break };
+            self.prober.receive_hello(&self.buffer[..len]);
+        }
+        for _ in 0..BATCH {
+            let Some((len, from)) = sockets.receive(&mut self.buffer) else { return true };
+            let reply = self.prober.receive(from.ip(), &self.buffer[..len], self.clock.now());
+            if let Some(reply) = reply
+                && let Err(error) = sockets.send(from, &reply)
+            {
+                debug!(to = %from, "a reply is not sent: {error}");
+            }
+        }
+        false
+    }
+
+    fn send(&mut self) {
+        let (Some(sockets), Some(port)) = (&self.sockets, self.port) else { return };
+        for _ in 0..BATCH {
+            let Some(transmit) = self.prober.poll(self.clock.now()) else { return };
+            // What cannot be sent is lost, and counts as such.
+            let (to, result) = match transmit {
+                Transmit::Datagram { to, payload } => (to, sockets.send((to, port).into(), &payload)),
+                Transmit::Hello { to, payload } => {
+                    let frame = hello::frame(self.vni, port, &payload);
+                    (to, sockets.send_frame(SocketAddr::new(to, self.vxlan_port), &frame))
+                }
+            };
+            if let Err(error) = result {
+                debug!(%to, "a probe is not sent: {error}");
+            }
+        }
+    }
+
+    fn save(&self, now: Now) -> Result<()> {
+        let Some(view) = self.prober.view(now) else { return Ok(()) };
+        let path = Path::new(RUN_DIR).join(view::FILE);
+        files::replace(&path, &view.to_text(), 0o644).map(drop).context("the file of the results")
+    }
+
+    /// The pause between two writings: 6 ms for each peer, so that writing takes a small share
+    /// of the time, however many there are.
+    fn pause(&self) -> Duration {
+        let peers = u32::try_from(self.peers).unwrap_or(u32::MAX);
+        Duration::from_millis(6).saturating_mul(peers).clamp(WRITE_MIN, WRITE_MAX)
+    }
+}
+
+/// The present boot, or zeros where the kernel does not tell.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
+    u128::from_str_radix(text.trim(), 16).unwrap_or_default().to_be_bytes()
+}
+
+fn log(events: Vec<Event>) {
+    let more = events.len().saturating_sub(LOGGED);
+    for event in events.into_iter().take(LOGGED) {
+        match event {
+            problem if problem.is_problem() => warn!("{problem}"),
+            // At the start, every peer is one.
+            Event::Alive { dead: None, .. } => debug!("{event}"),
+            other => info!("{other}"),
+        }
+    }
+    if more > 0 {
+        warn!("the probe found out about {more} more peers; see {RUN_DIR}/{}", view::FILE);
+    }
+}

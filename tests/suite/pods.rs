@@ -1,0 +1,30 @@
+//! Pods come and go: nothing is lost, left or given twice, whatever is killed, fails or breaks.
+
+mod bed;
+mod boot;
+mod collector;
+mod crowd;
+mod faults;
+mod fuzz;
+mod speed;
+mod storm;
+mod trace;
+mod upgrade;
+
+use libtest_mimic::Trial;
+
+pub fn trials() -> Vec<Trial> {
+    [
+        faults::trials(),
+        storm::trials(),
+        crowd::trials(),
+        collector::trials(),
+        boot::trials(),
+        speed::trials(),
+        upgrade::trials(),
+        fuzz::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

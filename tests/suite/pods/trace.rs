@@ -1,0 +1,259 @@
+//! Stops a program at any of its system calls: makes the call fail, or kills the program before
+//! it. Whatever a program does to the world it does by system calls, so these are all the moments
+//! there are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// What happens at the chosen system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The program is killed (SIGKILL) before the call.
+    Kill,
+    /// The call is not made, and fails with this error.
+    Error(Errno),
+}
+
+/// Which calls are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// All.
+    All,
+    /// Those that ask anything of the world: all but memory, signals, locks and clocks.
+    Asking,
+    /// Those after which the world may be another: between two of them, one moment is like the
+    /// other.
+    Changing,
+}
+
+/// How a program ended under the tracer.
+#[derive(Debug)]
+pub struct Traced {
+    /// Its exit status; none where it was killed by a signal.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// The call at which the fault came, if it was reached: its name and number.
+    pub hit: Option<String>,
+}
+
+/// Runs a program and stops it at the call of a number (from 0) among those that are counted.
+///
+/// To be called from a thread that lives on: the program is the child of the thread.
+pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: usize) -> Result<Traced> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let traced = || Ok(ptrace::traceme()?);
+    // SAFETY: the closure makes one system call; it allocates nothing and takes no lock.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(traced)
+    };
+    let mut child = command.spawn().context("start the program")?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    // Small enough for the buffer of the pipe, so nobody waits.
+    child.stdin.take().context("its input")?.write_all(input)?;
+    let mut tracer = Tracer { pid, fault, which, at, calls: 0, hit: None, inside: BTreeMap::new() };
+    let code = tracer.follow()?;
+    let mut stdout = String::new();
+    child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
+    Ok(Traced { code, stdout, hit: tracer.hit })
+}
+
+/// Whether a thread is inside of a system call, and how that is to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Outside,
+    Call,
+    FailingCall,
+}
+
+struct Tracer {
+    pid: Pid,
+    fault: Fault,
+    which: Calls,
+    at: usize,
+    calls: usize,
+    hit: Option<String>,
+    inside: BTreeMap<Pid, Inside>,
+}
+
+impl Tracer {
+    /// Follows the program to its end.
+    fn follow(&mut self) -> Result<Option<i32>> {
+        // Only the children of this thread: other tests have children of their own.
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        match waitpid(self.pid, Some(flags))? {
+            WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
+            other => bail!("the program did not start: {other:?}"),
+        }
+        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE;
+        ptrace::setoptions(self.pid, options | Options::PTRACE_O_EXITKILL)?;
+        ptrace::syscall(self.pid, None)?;
+        loop {
+            match waitpid(Pid::from_raw(-1), Some(flags))? {
+                WaitStatus::Exited(pid, code) if pid == self.pid => return Ok(Some(code)),
+                WaitStatus::Signaled(pid, ..) if pid == self.pid => return Ok(None),
+                WaitStatus::PtraceSyscall(pid) => self.at_call(pid)?,
+                // A new thread begins with a stop of its own.
+                WaitStatus::Stopped(pid, Signal::SIGSTOP) => go_on(pid, None)?,
+                WaitStatus::Stopped(pid, signal) => go_on(pid, Some(signal))?,
+                WaitStatus::PtraceEvent(pid, ..) => go_on(pid, None)?,
+                _ => {}
+            }
+        }
+    }
+
+    fn at_call(&mut self, pid: Pid) -> Result<()> {
+        let state = self.inside.entry(pid).or_insert(Inside::Outside);
+        match *state {
+            Inside::Outside => {
+                *state = Inside::Call;
+                let call = call(pid);
+                if !self.which.contains(&call) {
+                    return go_on(pid, None);
+                }
+                if self.calls == self.at {
+                    self.hit = Some(format!("call {} ({call})", self.at));
+                    match self.fault {
+                        Fault::Kill => {
+                            kill(self.pid, Signal::SIGKILL)?;
+                            return Ok(());
+                        }
+                        Fault::Error(_) => {
+                            *state = Inside::FailingCall;
+                            registers::cancel(pid)?;
+                        }
+                    }
+                }
+                self.calls += 1;
+            }
+            Inside::Call => *state = Inside::Outside,
+            Inside::FailingCall => {
+                *state = Inside::Outside;
+                if let Fault::Error(errno) = self.fault {
+                    registers::set_result(pid, errno)?;
+                }
+            }
+        }
+        go_on(pid, None)
+    }
+}
+
+/// Lets a thread go on to its next call; it may have been killed with the others by now.
+fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
+    match ptrace::syscall(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+impl Calls {
+    /// Whether a call is counted, given as [`call`] has it.
+    fn contains(self, call: &str) -> bool {
+        use nix::libc;
+        const MEMORY_AND_CLOCKS: [i64; 19] = [
+            libc::SYS_mmap,
+            libc::SYS_munmap,
+            libc::SYS_mremap,
+            libc::SYS_mprotect,
+            libc::SYS_madvise,
+            libc::SYS_brk,
+            libc::SYS_futex,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_sigaltstack,
+            libc::SYS_getrandom,
+            libc::SYS_gettid,
+            libc::SYS_set_tid_address,
+            libc::SYS_sched_getaffinity,
+            libc::SYS_clock_gettime,
+            libc::SYS_clock_nanosleep,
+            libc::SYS_nanosleep,
+            libc::SYS_exit,
+            libc::SYS_exit_group,
+        ];
+        const CHANGING: [i64; 14] = [
+            libc::SYS_sendto,
+            libc::SYS_sendmsg,
+            libc::SYS_write,
+            libc::SYS_pwrite64,
+            libc::SYS_openat,
+            libc::SYS_mkdirat,
+            libc::SYS_symlinkat,
+            libc::SYS_renameat,
+            libc::SYS_renameat2,
+            libc::SYS_unlinkat,
+            libc::SYS_ftruncate,
+            libc::SYS_flock,
+            libc::SYS_setns,
+            libc::SYS_exit_group,
+        ];
+        // Only some kinds of machines have these.
+        #[cfg(target_arch = "x86_64")]
+        const OLD: [i64; 5] =
+            [libc::SYS_open, libc::SYS_mkdir, libc::SYS_symlink, libc::SYS_rename, libc::SYS_unlink];
+        #[cfg(not(target_arch = "x86_64"))]
+        const OLD: [i64; 0] = [];
+        let number = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+        match (self, number) {
+            (Calls::All, _) | (_, None) => true,
+            (Calls::Asking, Some(number)) => !MEMORY_AND_CLOCKS.contains(&number),
+            (Calls::Changing, Some(number)) => CHANGING.contains(&number) || OLD.contains(&number),
+        }
+    }
+}
+
+/// The number of the call that a thread is at, and its arguments (proc_pid_syscall(5)).
+fn call(pid: Pid) -> String {
+    fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// Whether calls can be made to fail on this machine.
+pub const CAN_FAIL: bool = cfg!(target_arch = "x86_64");
+
+#[cfg(target_arch = "x86_64")]
+mod registers {
+    use anyhow::Result;
+    use nix::errno::Errno;
+    use nix::sys::ptrace;
+    use nix::unistd::Pid;
+
+    /// Makes the call that a thread is at one that does not exist.
+    pub fn cancel(pid: Pid) -> Result<()> {
+        let mut registers = ptrace::getregs(pid)?;
+        registers.orig_rax = u64::MAX;
+        Ok(ptrace::setregs(pid, registers)?)
+    }
+
+    /// Makes the call that a thread comes back from fail with an error.
+    pub fn set_result(pid: Pid, errno: Errno) -> Result<()> {
+        let mut registers = ptrace::getregs(pid)?;
+        registers.rax = i64::from(-(errno as i32)) as u64;
+        Ok(ptrace::setregs(pid, registers)?)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod registers {
+    use anyhow::{Result, bail};
+    use nix::errno::Errno;
+    use nix::unistd::Pid;
+
+    pub fn cancel(_: Pid) -> Result<()> {
+        bail!("system calls cannot be made to fail on this kind of machine")
+    }
+
+    pub fn set_result(_: Pid, _: Errno) -> Result<()> {
+        bail!("system calls cannot be made to fail on this kind of machine")
+    }
+}
