@@ -124,10 +124,10 @@ fn a_change_of_the_mode_replaces_each_route_at_once() {
     assert_eq!(
         changes,
         [
-            "remove the route 10.32.2.0/24",
             "add the route 10.32.2.0/24 via 172.20.0.2, not encapsulated",
-            "remove the route 10.32.3.0/24",
+            "remove the route 10.32.2.0/24",
             "add the route 10.32.3.0/24 via 172.20.0.3, not encapsulated",
+            "remove the route 10.32.3.0/24",
         ]
     );
     assert_eq!(settle(&overlay(&[2, 3]), settle(&wanted, state.clone())), state);

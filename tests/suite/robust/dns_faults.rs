@@ -164,7 +164,7 @@ fn refuse(cluster: &Cluster, rules: &str) -> Result<()> {
     for host in cluster.dns_hosts() {
         host.nft(&format!(
             "table inet broken\ndelete table inet broken\n\
-             table inet broken {{ chain input {{ type filter hook input priority 0;\n{rules}}} }}"
+             table inet broken {{ chain input {{ type filter hook input priority 0;\n{rules}}}\n}}"
         ))?;
     }
     Ok(())

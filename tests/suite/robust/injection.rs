@@ -82,11 +82,13 @@ fn nothing_arrived(capture: &Capture, from: &Pod, to: &Pod, payload: &[u8]) -> R
     Ok(())
 }
 
-/// Waits until a rule of a node counted so many more packets than before; more are an error.
+/// Waits until a rule of a node counted so many more packets than before; more are an error, but
+/// for what the kernels of pods send by themselves from their link-local addresses.
 fn expect_counted(node: &Namespace, comment: &str, before: u64, more: u64) -> Result<()> {
     eventually(&format!("{} to count {more} packets", node.name()), PATIENT, || {
         let found = counted(node, comment)? - before;
-        ensure!(found == more, "it counted {found} as \"{comment}\"");
+        let enough = if comment == FORGED { found >= more } else { found == more };
+        ensure!(enough, "it counted {found} as \"{comment}\"");
         anyhow::Ok(())
     })?;
     Ok(())
@@ -256,10 +258,12 @@ fn a_pod_cannot_forge_its_address() -> Result<()> {
         for (sent, source) in (1..).zip(forged) {
             for (capture, target) in captures.iter().zip([&pods[1], &near]) {
                 let frame = datagram(macs, source, of(target, source.is_ipv4())?, b"in another's name")?;
-                liar.send_frame("eth0", &frame)?;
+                for _ in 0..TIMES {
+                    liar.send_frame("eth0", &frame)?;
+                }
                 nothing_arrived(capture, liar, target, b"in another's name")?;
             }
-            expect_counted(node, FORGED, before, sent * 2).with_context(|| source.to_string())?;
+            expect_counted(node, FORGED, before, sent * 2 * TIMES).with_context(|| source.to_string())?;
         }
         Ok(())
     })

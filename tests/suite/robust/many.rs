@@ -86,7 +86,7 @@ fn partition(cluster: &Cluster, pods: &[Pod], everybody: &[u16]) -> Result<()> {
         let _ = writeln!(rules, "ip saddr {} udp dport 53 drop", cluster.node(*node).address());
     }
     let dns = cluster.dns_host();
-    dns.nft(&format!("table inet cut {{ chain input {{ type filter hook input priority 0;\n{rules}}} }}"))?;
+    dns.nft(&format!("table inet cut {{ chain input {{ type filter hook input priority 0;\n{rules}}}\n}}"))?;
     ensure!(pods[0].ping(pods[1].address(), SILENCE).is_err(), "the halves still hear each other");
     // Longer than anybody may be missing.
     inside.iter().try_for_each(|traffic| traffic.go_on(400))?;
