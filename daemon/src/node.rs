@@ -16,7 +16,9 @@ use minionet_core::config::Config;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Snapshot, Thresholds, snapshot};
+use minionet_core::membership::{
+    Event, Membership, Outcome, Round, Scope, Snapshot, SnapshotError, Thresholds, snapshot,
+};
 use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -411,15 +413,27 @@ impl Node {
     /// Takes over the peers that an earlier run knew, so that the overlay forms without DNS.
     fn restore(&mut self) {
         let path = Path::new(STATE_DIR).join(snapshot::FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
-        };
         let now = self.clock.now();
-        match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
-            Ok(peers) => info!(peers, "taken over from an earlier run"),
-            Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
+        match fs::read_to_string(&path) {
+            Ok(text) => match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
+                Ok(peers) => info!(peers, "taken over from an earlier run"),
+                Err(e) => {
+                    warn!("the saved peers {} are not used: {e}", path.display());
+                    if matches!(e, SnapshotError::OtherCluster { .. }) {
+                        return;
+                    }
+                }
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => warn!("cannot read the saved peers {}: {e}", path.display()),
+        }
+        // What the file does not tell, the kernel does, unless it has been started anew.
+        match kernel::read(&mut self.socket, DEVICE) {
+            Ok(observed) => match self.membership.adopt(observed.nodes(), now) {
+                0 => {}
+                peers => info!(peers, "taken over from the kernel: the saved peers do not have them"),
+            },
+            Err(e) => warn!("the kernel's tables are not read for peers of an earlier run: {e}"),
         }
     }
 

@@ -171,7 +171,10 @@ impl Minion {
             }
             kernel::apply(&mut self.kernel, change);
         }
-        assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        // Not always, since it costs as much as the first time.
+        if log.changes.is_multiple_of(4) {
+            assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        }
         for dst in lost {
             let owner = self.plan.owner(dst.network()).filter(|o| Some(*o) != self.own);
             if owner.is_some_and(|o| world.lives(o, at)) {
