@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
-use minionet_core::constants::{CNI_CONF_FILE, RUN_DIR, STATE_DIR};
+use minionet_core::constants::{CNI_CONF_FILE, DEVICE, RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::membership::{Membership, Now, Snapshot, snapshot};
+use minionet_core::membership::{Membership, Now, Snapshot, SnapshotError, snapshot};
+use minionet_netlink::{Socket, overlay as kernel};
 use tracing::{debug, info, warn};
 
 use crate::{conflist, files};
@@ -45,17 +46,30 @@ pub fn last_address() -> Option<IpAddr> {
     NodeFacts::parse(&text).ok().map(|facts| facts.node)
 }
 
-/// Takes over the peers that an earlier run knew, so that the overlay forms without DNS.
-pub fn restore(membership: &mut Membership, now: Now) {
+/// Takes over the peers that an earlier run knew, so that the overlay forms without DNS: those
+/// that were saved, and those that only the kernel still knows.
+pub fn restore(membership: &mut Membership, socket: &mut Socket, now: Now) {
     let path = Path::new(STATE_DIR).join(snapshot::FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-        Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
-    };
-    match Snapshot::parse(&text).and_then(|s| membership.restore(&s, now)) {
-        Ok(peers) => info!(peers, "taken over from an earlier run"),
-        Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
+    match fs::read_to_string(&path) {
+        Ok(text) => match Snapshot::parse(&text).and_then(|s| membership.restore(&s, now)) {
+            Ok(peers) => info!(peers, "taken over from an earlier run"),
+            Err(e) => {
+                warn!("the saved peers {} are not used: {e}", path.display());
+                if matches!(e, SnapshotError::OtherCluster { .. }) {
+                    return;
+                }
+            }
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => warn!("cannot read the saved peers {}: {e}", path.display()),
+    }
+    // What the file does not tell, the kernel does, unless it has been started anew.
+    match kernel::read(socket, DEVICE) {
+        Ok(observed) => match membership.adopt(observed.nodes(), now) {
+            0 => {}
+            peers => info!(peers, "taken over from the kernel: the saved peers do not have them"),
+        },
+        Err(e) => warn!("the kernel's tables are not read for peers of an earlier run: {e}"),
     }
 }
 

@@ -114,7 +114,7 @@ impl Node {
             },
             underlay_mtu: ETHERNET_MTU,
         };
-        keep::restore(&mut node.membership, clock.now());
+        keep::restore(&mut node.membership, &mut node.socket, clock.now());
         Ok(node)
     }
 

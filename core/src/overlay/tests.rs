@@ -219,6 +219,11 @@ proptest! {
     ) {
         let peers: Vec<u8> = peers.into_iter().collect();
         let desired = overlay_in(mode, "172.20.0.0/30", &peers);
+        // Two for the device, and one for each thing that is or should be.
+        let is = state.addresses.len() + state.neighbours.len() + state.fdb.len() + state.routes.len();
+        let should = desired.addresses.len() + desired.neighbours.len() + desired.fdb.len();
+        let changes = diff(&desired, &state).unwrap().len();
+        prop_assert!(changes <= 2 + is + should + desired.routes.len());
         let after = settle(&desired, state);
         let device = after.device.clone().unwrap();
         prop_assert!(device.up);

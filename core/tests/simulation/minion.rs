@@ -169,7 +169,10 @@ impl Minion {
             }
             kernel::apply(&mut self.kernel, change);
         }
-        assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        // Not always, since it costs as much as the first time.
+        if log.changes.is_multiple_of(4) {
+            assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        }
         // What was put in the place of another one is not gone.
         lost.retain(|dst| self.kernel.routes.iter().all(|route| route.dst != *dst));
         for dst in lost {
