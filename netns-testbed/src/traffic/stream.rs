@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+
 use crate::error::{During, Error, Result};
 use crate::eventually::{eventually, patience, pause};
 use crate::namespace::Namespace;
@@ -16,6 +19,9 @@ use crate::namespace::Namespace;
 const GRACE: Duration = Duration::from_secs(1);
 /// How often the receiver looks whether it is to stop.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Bytes of queued datagrams, so that a receiver that has to wait for its turn loses none.
+const BUFFER: usize = 8 << 20;
 
 /// A running stream; [`UdpStream::stop`] tells the outcome.
 pub struct UdpStream {
@@ -63,6 +69,11 @@ impl UdpStream {
         let what = format!("the stream from {} to {address} of {}", from.name(), to.name());
         let receiver = to.run(|| UdpSocket::bind((address, 0)))?.during(|| format!("receive {what}"))?;
         receiver.set_read_timeout(Some(TICK)).during(|| format!("receive {what}"))?;
+        // Beyond net.core.rmem_max only for real root; an ordinary user gets what the limit allows,
+        // about 200 datagrams.
+        if setsockopt(&receiver, sockopt::RcvBufForce, &BUFFER).is_err() {
+            SockRef::from(&receiver).set_recv_buffer_size(BUFFER).during(|| format!("receive {what}"))?;
+        }
         let target = receiver.local_addr().during(|| format!("receive {what}"))?;
         let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let sender = from.run(|| UdpSocket::bind((any, 0)))?.during(|| format!("send {what}"))?;
