@@ -119,8 +119,6 @@ pub struct Membership {
     own_missing_since: Option<u64>,
     /// Whether there were peers before the first round.
     inherited: bool,
-    /// Whether there are peers that only the kernel told of.
-    adopted: bool,
     /// Whether an earlier run was in doubt about some peers, and not all has been well since.
     doubted: bool,
 }
@@ -149,7 +147,6 @@ impl Membership {
             mass: None,
             own_missing_since: None,
             inherited: false,
-            adopted: false,
             doubted: false,
         })
     }
@@ -192,16 +189,21 @@ impl Membership {
 
     /// Takes the peers that an earlier run left in the kernel and that no snapshot told of, to be
     /// kept until complete answers say otherwise: a lost snapshot must not turn the first answer
-    /// into the only truth. Which name listed them is not known, so removals wait for all names
-    /// until every one of these peers has been listed. Call it before the first round, after
-    /// [`Membership::restore`]. Returns how many were taken.
+    /// into the only truth. Which name listed them is not known, so until they have been listed
+    /// they wait for all names, those that were never answered included. Call it before the first
+    /// round, after [`Membership::restore`]. Returns how many were taken.
     pub fn adopt(&mut self, nodes: impl IntoIterator<Item = IpAddr>, now: Now) -> usize {
         // How long they have been there is not known either: none has a say about the others.
         let seen = now.unix;
         let saved =
             |address| SavedPeer { address, first_seen: seen, last_seen: seen, newcomer: true, held: false };
-        let taken = nodes.into_iter().filter(|node| self.take_over(&saved(*node), now)).count();
-        self.adopted |= taken > 0;
+        let mut taken = 0;
+        for node in nodes {
+            if self.take_over(&saved(node), now) {
+                taken += 1;
+                self.entries.entry(node).and_modify(|e| e.adopted = true);
+            }
+        }
         taken
     }
 
@@ -276,7 +278,6 @@ impl Membership {
                 self.sight(addr, now, &mut events);
             }
         }
-        self.adopted &= self.entries.values().any(|e| !e.confirmed);
         self.judge_sampling(&mut events);
         if self.is_complete() {
             self.note_missing(swap, now, &mut events);
@@ -309,12 +310,7 @@ impl Membership {
     pub fn is_complete(&self) -> bool {
         self.scope.plan.is_some()
             && self.names.iter().any(|n| n.complete)
-            && !self.names.iter().any(|n| self.waits_for(n))
-    }
-
-    /// Whether removals have to wait for a name.
-    fn waits_for(&self, name: &NameState) -> bool {
-        (name.ever || self.adopted) && !name.complete
+            && !self.names.iter().any(NameState::blocks)
     }
 
     /// Whether nothing is pending: another complete round with the same answers would change
@@ -344,7 +340,7 @@ impl Membership {
     fn sight(&mut self, addr: IpAddr, now: Now, events: &mut Vec<Event>) {
         self.unlisted.remove(&addr);
         let Some(entry) = self.entries.get_mut(&addr) else { return self.judge(addr, now, events) };
-        (entry.confirmed, entry.held) = (true, false);
+        (entry.confirmed, entry.held, entry.adopted) = (true, false, false);
         if entry.missing.take().is_some() {
             entry.since = now.unix;
             // A sample says nothing about a peer that it does not hold.

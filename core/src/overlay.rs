@@ -205,6 +205,9 @@ pub enum Change {
         via: NextHop,
         /// The number of the interface below the overlay, for a direct route.
         underlay: Option<u32>,
+        /// Whether a wrong route of ours leads there as well, and goes right after: the new one
+        /// comes before it, so that there is always a way.
+        beside: bool,
     },
     /// Remove a route.
     RemoveRoute(ObservedRoute),

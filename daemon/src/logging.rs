@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When the log level is not a filter.
 pub fn start(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log_level)
+    // The resolver library says the same again and again for every answer that is not signed
+    // properly; what came of a lookup is said once, by the membership.
+    let filter = EnvFilter::try_new(format!("hickory_net=off,hickory_resolver=off,{}", config.log_level))
         .with_context(|| format!("log_level: \"{}\" is not a log level", config.log_level))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);

@@ -11,6 +11,7 @@ mod files;
 mod firewall;
 mod health;
 mod hostports;
+mod keep;
 mod logging;
 mod node;
 mod notices;

@@ -4,33 +4,30 @@
 //! that was programmed earlier is remembered.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
-use minionet_core::constants::{CNI_CONF_FILE, DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER, RUN_DIR, STATE_DIR};
+use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Snapshot, Thresholds, snapshot};
+use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
 use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay::{self as kernel, Failure};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
-use crate::{conflist, files, sysctls};
+use crate::{keep, sysctls};
 
 /// How often a difference is computed, applied and verified before the next event is awaited.
 const ROUNDS: usize = 3;
@@ -60,7 +57,7 @@ pub struct Node {
     /// Whether a complete answer came since the start; nothing is removed before.
     trusted: bool,
     /// The peers as they were last saved.
-    saved: Option<Snapshot>,
+    saved: keep::Saved,
     /// Which notifications of the kernel matter.
     interest: Interest,
     /// MTU of the underlay in octets, as it was known last.
@@ -108,7 +105,7 @@ impl Node {
             wanted: State::default(),
             answered: Instant::now(),
             trusted: false,
-            saved: None,
+            saved: keep::Saved::default(),
             interest: Interest {
                 device: DEVICE.to_owned(),
                 links: Vec::new(),
@@ -117,7 +114,7 @@ impl Node {
             },
             underlay_mtu: ETHERNET_MTU,
         };
-        node.restore();
+        keep::restore(&mut node.membership, &mut node.socket, clock.now());
         Ok(node)
     }
 
@@ -139,7 +136,7 @@ impl Node {
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
-        self.save();
+        self.saved.save(self.membership.snapshot(self.clock.now()));
     }
 
     /// Which notifications of the kernel are worth another look at its tables.
@@ -233,7 +230,7 @@ impl Node {
         let filtered = self.filter(&own);
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
-            self.announce()?;
+            keep::announce(&self.config.cni_conf_dir)?;
         }
         identified?;
         filtered?;
@@ -252,7 +249,7 @@ impl Node {
             answered: &answered,
             node_networks: &self.config.node_networks,
             overrides: &overrides,
-            current: self.own.as_ref().map(|own| own.identity.address).or_else(last_known),
+            current: self.own.as_ref().map(|own| own.identity.address).or_else(keep::last_address),
         })?;
         let own = match self.own.clone().filter(|own| own.identity.is_same_place(&identity)) {
             Some(own) => Own { identity, ..own },
@@ -327,7 +324,11 @@ impl Node {
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
                 // What an earlier run programmed may still be right: DNS has not spoken yet.
-                changes.retain(|change| !change.removes_peer());
+                // One that leads elsewhere than the right one, which is there, is not needed.
+                changes.retain(|change| match change {
+                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
+                    _ => !change.removes_peer(),
+                });
             }
             if changes.is_empty() {
                 return Ok(None);
@@ -391,49 +392,7 @@ impl Node {
             blocks: own.me.blocks.clone(),
             pod_networks: own.plan.spec().pod_networks.iter().map(|p| p.network).collect(),
         };
-        for dir in [RUN_DIR, STATE_DIR] {
-            if files::replace(&Path::new(dir).join(handoff::FILE), &facts.to_text(), 0o644)? {
-                debug!(dir, "facts for the plugin written");
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the container runtime that there is a network.
-    fn announce(&self) -> Result<()> {
-        let list = Path::new(&self.config.cni_conf_dir).join(CNI_CONF_FILE);
-        if files::replace(&list, &conflist::text(), 0o644)? {
-            info!(file = %list.display(), "ready: network configuration list installed");
-        }
-        Ok(())
-    }
-
-    /// Takes over the peers that an earlier run knew, so that the overlay forms without DNS.
-    fn restore(&mut self) {
-        let path = Path::new(STATE_DIR).join(snapshot::FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => return warn!("cannot read the saved peers {}: {e}", path.display()),
-        };
-        let now = self.clock.now();
-        match Snapshot::parse(&text).and_then(|s| self.membership.restore(&s, now)) {
-            Ok(peers) => info!(peers, "taken over from an earlier run"),
-            Err(e) => warn!("the saved peers {} are not used: {e}", path.display()),
-        }
-    }
-
-    /// Saves the peers for a start without DNS.
-    fn save(&mut self) {
-        let snapshot = self.membership.snapshot(self.clock.now());
-        if snapshot.peers.is_empty() || self.saved.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
-            return;
-        }
-        let path = Path::new(STATE_DIR).join(snapshot::FILE);
-        match files::replace(&path, &snapshot.to_text(), 0o644) {
-            Ok(_) => self.saved = Some(snapshot),
-            Err(e) => warn!("the peers are not saved: {e:#}"),
-        }
+        keep::hand_over(&facts)
     }
 }
 
@@ -446,12 +405,6 @@ fn thresholds(config: &Config) -> Thresholds {
         refresh_max: config.refresh_max,
         ..Thresholds::default()
     }
-}
-
-/// The own address as an earlier run found it.
-fn last_known() -> Option<IpAddr> {
-    let text = fs::read_to_string(Path::new(STATE_DIR).join(handoff::FILE)).ok()?;
-    NodeFacts::parse(&text).ok().map(|facts| facts.node)
 }
 
 fn log(events: &[Event]) {

@@ -34,6 +34,10 @@ const EDNS_PAYLOAD: u16 = 1232;
 /// How often a server is asked before its silence counts.
 const ATTEMPTS: usize = 2;
 
+/// How much longer than a single query a lookup may take: its tries, the one over TCP that follows
+/// a truncated answer, and the keys that prove the answer.
+const LIMIT: u32 = 5;
+
 /// Asks the servers.
 pub struct Lookups {
     configured: Vec<SocketAddr>,
@@ -68,7 +72,14 @@ impl Lookups {
             for name in names {
                 let (server, resolver, name) = (*server, resolver.clone(), name.clone());
                 tasks.spawn(async move {
-                    let outcome = ask(&resolver, &name).await;
+                    // Where the trust anchor fits none of the zone's keys the library goes on for
+                    // ever in search of a chain.
+                    let limit = resolver.options().timeout * LIMIT;
+                    let outcome = tokio::time::timeout(limit, ask(&resolver, &name)).await;
+                    let outcome = outcome.unwrap_or_else(|_| Outcome::Failure {
+                        kind: FailureKind::Timeout,
+                        text: format!("no answer, or no proof of its signatures, within {limit:?}"),
+                    });
                     Reply { name, resolver: server.to_string(), outcome }
                 });
             }

@@ -182,11 +182,13 @@ fn request(index: u32, change: &Change) -> Option<Request> {
         Change::RemoveNeighbour(addr) => neighbour::remove(index, *addr),
         Change::SetFdb(mac, dst) => neighbour::set_fdb(index, *mac, *dst),
         Change::RemoveFdb(mac, dst) => neighbour::remove_fdb(index, *mac, *dst),
-        Change::AddRoute { dst, via: NextHop::Vtep(addr), .. } => {
-            route::add(&made(*dst, Some(*addr), Some(index)))
-        }
-        Change::AddRoute { dst, via: NextHop::Direct(addr), underlay } => {
-            route::add(&made(*dst, Some(*addr), *underlay))
+        Change::AddRoute { dst, via, underlay, beside } => {
+            let device = match via {
+                NextHop::Vtep(_) => Some(index),
+                NextHop::Direct(_) => *underlay,
+            };
+            let route = made(*dst, Some(via.address()), device);
+            if *beside { route::add_before(&route) } else { route::add(&route) }
         }
         Change::RemoveRoute(r) => route::remove(&made(r.dst, r.gateway, r.device)),
         Change::DeleteDevice { .. } | Change::CreateDevice(_) | Change::UpdateDevice { .. } => return None,

@@ -111,6 +111,13 @@ pub(crate) fn add(route: &Route) -> Request {
     Request { message: Message::NewRoute(encode(route)), flags: NLM_F_CREATE | NLM_F_EXCL }
 }
 
+/// The request that adds a route before one to the same destination: an IPv4 route takes effect
+/// at once, an IPv6 route shares the packets with the other one until that goes.
+pub(crate) fn add_before(route: &Route) -> Request {
+    // Without NLM_F_EXCL, NLM_F_REPLACE and NLM_F_APPEND, as `ip route prepend` does it.
+    Request { message: Message::NewRoute(encode(route)), flags: NLM_F_CREATE }
+}
+
 /// The request that removes exactly this route: next hop, device and protocol must match.
 pub(crate) fn remove(route: &Route) -> Request {
     Request { message: Message::DelRoute(encode(route)), flags: 0 }

@@ -138,3 +138,22 @@ fn a_refusal_names_the_object_and_the_reason() {
         assert!(text.contains("specified VNI already exists"), "the kernel's explanation is missing: {text}");
     });
 }
+
+#[test]
+fn a_route_that_leads_elsewhere_is_replaced_without_a_gap() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        let wanted = overlay_of(3);
+        settle(&mut socket, &wanted);
+        for [peer, other] in [["10.32.2.0/24", "10.32.3.0/24"], ["fd00:32:0:2::/64", "fd00:32:0:3::/64"]] {
+            let mut crossed = wanted.clone();
+            crossed.routes.insert(peer.parse().unwrap(), wanted.routes[&other.parse().unwrap()]);
+            // The right one is put before the other one, which then goes; and back.
+            for target in [&crossed, &wanted] {
+                assert_eq!(settle(&mut socket, target), 2);
+                let observed = overlay::read(&mut socket, "minionet").unwrap();
+                assert_eq!(observed.routes.len(), target.routes.len());
+            }
+        }
+    });
+}

@@ -75,6 +75,11 @@ impl Cluster {
         &self.dns[0].0
     }
 
+    /// The hosts of all DNS servers, in the order in which the nodes ask them.
+    pub fn dns_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.dns.iter().map(|(host, _)| host)
+    }
+
     /// The router between the subnets and to the outside; it knows nothing of pods.
     pub fn router(&self) -> &Host {
         &self.router

@@ -93,6 +93,17 @@ impl PacketSocket {
     }
 }
 
+impl Namespace {
+    /// Sends a whole Ethernet frame out of an interface, whatever its addresses say.
+    ///
+    /// # Errors
+    /// When there is no such interface, or it refuses the frame.
+    pub fn send_frame(&self, interface: &str, frame: &[u8]) -> Result<()> {
+        let socket = PacketSocket::open(self, interface, Purpose::Capture)?;
+        socket.send(frame).during(|| format!("send a frame out of {interface} of {}", self.name()))
+    }
+}
+
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -1,8 +1,8 @@
 //! ADD: attaches a container.
 //!
 //! Everything that can be wrong with the call is found out first. Then, in this order, so that
-//! a call killed at any point can be undone from what it left: addresses are leased, the record
-//! is written, the kernel is changed, the record is marked as complete, the result is written.
+//! a call killed at any point can be undone from what it left: the record is written, addresses
+//! are leased, the kernel is changed, the record is marked as complete, the result is written.
 //! Any failure undoes this in reverse.
 
 mod error;
@@ -50,7 +50,7 @@ pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     })
 }
 
-/// Leases addresses and writes the record.
+/// Writes the record and leases addresses.
 fn reserve(prepared: &Prepared, store: &Store, host: &mut Socket) -> Result<(Record, Journal), Failure> {
     let id = prepared.key.id();
     loop {
@@ -65,18 +65,17 @@ fn reserve(prepared: &Prepared, store: &Store, host: &mut Socket) -> Result<(Rec
             clear_holder(holder, store, host)?;
             continue;
         }
-        let addresses = locked.lease(&prepared.space, &prepared.requested, id)?;
+        let addresses = locked.choose(&prepared.space, &prepared.requested)?;
         let record = prepared.record(id, addresses);
-        let written = portmap::check(&record.ports, record.link.addresses.iter().map(|a| a.address))
-            .map_err(Failure::from)
-            .and_then(|()| Ok(locked.record(&record)?));
-        match written {
-            Ok(journal) => return Ok((record, journal)),
-            Err(failure) => {
-                locked.release(&record.link.addresses, &record.origin, id)?;
-                return Err(failure);
-            }
+        let addresses = &record.link.addresses;
+        portmap::check(&record.ports, addresses.iter().map(|a| a.address))?;
+        let journal = locked.record(&record)?;
+        if let Err(error) = locked.take(addresses, id) {
+            // Best effort: what is left, DEL or the daemon removes by the record.
+            let _record = locked.release(addresses, &record.origin, id).and_then(|()| locked.forget(id));
+            return Err(error.into());
         }
+        return Ok((record, journal));
     }
 }
 

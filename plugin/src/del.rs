@@ -23,7 +23,7 @@ pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     let store = Store::new(&dirs.run);
     let mut host = Socket::open().map_err(UndoError::Kernel)?;
     let Some(mut found) = store.find(key.id())? else {
-        return Ok(undo::link_only(&mut host, key.id())?);
+        return Ok(undo::unrecorded(&mut host, &store, key.id())?);
     };
     if !found.claim()? {
         // Another DEL was faster.

@@ -9,7 +9,7 @@
 //! | `boot` | the boot that all of this belongs to |
 //! | `lock` | held while leases are taken or released, never across kernel work |
 //!
-//! Invariants: a record is there before its leases are visible to others and before the kernel
+//! Invariants: a record is there before its leases are made and before the kernel
 //! is touched, and goes last. A lease whose record is missing is free. A lease whose target is
 //! no id is somebody's reservation by hand and stays.
 

@@ -99,6 +99,24 @@ pub fn link_only(host: &mut Socket, id: Id) -> Result<(), UndoError> {
     Ok(tc::unlimit(host, &id.ifb_name(), &id.alias_start(), Destroy::Now)?)
 }
 
+/// Removes what is there of an attachment that has no record: leases of an ADD that was killed
+/// before it could write one, or devices whose record was lost.
+///
+/// # Errors
+/// As [`attachment`].
+pub fn unrecorded(host: &mut Socket, store: &Store, id: Id) -> Result<(), UndoError> {
+    link_only(host, id)?;
+    if !store.exists() {
+        return Ok(());
+    }
+    let mut locked = store.lock()?;
+    // Unless an ADD came in between, whose leases these are.
+    if locked.find(id)?.is_none() {
+        locked.release_all_of(id)?;
+    }
+    Ok(())
+}
+
 fn release(store: &Store, record: &Record) -> Result<(), UndoError> {
     let id = record.key.id();
     let mut locked = store.lock()?;

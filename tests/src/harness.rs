@@ -14,8 +14,6 @@ pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 pub enum Need {
     /// A program in one of the usual directories.
     Program(&'static str),
-    /// A file at this path.
-    File(&'static str),
     /// A reference CNI plugin in Debian's directory of them.
     CniPlugin(&'static str),
     /// Everything that a container runtime needs; see [`crate::cri::available`].
@@ -34,7 +32,6 @@ impl Need {
                 let found = directories.iter().any(|directory| Path::new(directory).join(name).is_file());
                 (!found).then(|| format!("{name} is not installed"))
             }
-            Self::File(path) => (!Path::new(path).is_file()).then(|| format!("{path} is missing")),
             Self::CniPlugin(name) => {
                 let missing = !Path::new(CNI_PLUGINS).join(name).is_file();
                 missing

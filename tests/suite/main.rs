@@ -13,6 +13,7 @@ mod demo;
 mod overlay;
 mod pods;
 mod probe;
+mod robust;
 mod testbed;
 
 use std::io::Write;
@@ -28,11 +29,12 @@ fn trials() -> Vec<Trial> {
     let groups = [
         capabilities::trials(),
         cni::trials(),
+        cri::trials(),
         demo::trials(),
         overlay::trials(),
         pods::trials(),
         probe::trials(),
-        cri::trials(),
+        robust::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()

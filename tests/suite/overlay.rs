@@ -21,16 +21,17 @@ use libtest_mimic::Trial;
 use netns_testbed::traffic::{Ping, TcpEcho, UdpEcho, tcp_round_trip, udp_round_trip};
 use netns_testbed::{Cluster, Namespace, Node, Pod, Tables, eventually};
 
-/// Long enough for anything on an idle or busy machine; what comes, comes in a millisecond.
-const PATIENT: Duration = Duration::from_secs(5);
+/// Long enough for anything, also on a machine that is busy with other tests: the kernel changes
+/// all namespaces under one lock. What comes, usually comes in a millisecond.
+pub const PATIENT: Duration = Duration::from_secs(20);
 /// How long silence must last to count as such.
-const SILENCE: Duration = Duration::from_millis(200);
+pub const SILENCE: Duration = Duration::from_millis(200);
 /// The VXLAN device of a node.
-const DEVICE: &str = "minionet";
+pub const DEVICE: &str = "minionet";
 /// The pod network where none is configured.
 const POD_NETWORK: &str = "10.32.0.0/12";
 /// The UDP port of VXLAN: RFC 7348, section 5.
-const PORT: u16 = 4789;
+pub const PORT: u16 = 4789;
 /// Answers of DNS count at once: a node refreshes several times a second, and removes a peer that
 /// one answer lacks.
 const HASTY: &str = "refresh_min = \"100ms\"\nrefresh_max = \"200ms\"\ndns_timeout = \"100ms\"\n\
@@ -55,17 +56,17 @@ pub fn trials() -> Vec<Trial> {
     .collect()
 }
 
-fn ip(text: &str) -> IpAddr {
+pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// A pod on every node.
-fn pod_per_node(cluster: &Cluster) -> Result<Vec<Pod>> {
+pub fn pod_per_node(cluster: &Cluster) -> Result<Vec<Pod>> {
     cluster.nodes().iter().map(|node| Ok(node.add_pod("web")?)).collect()
 }
 
 /// Expects that every pod reaches every address of every other.
-fn everybody_reaches_everybody(pods: &[Pod]) -> Result<()> {
+pub fn everybody_reaches_everybody(pods: &[Pod]) -> Result<()> {
     for from in pods {
         for to in pods {
             for address in to.addresses() {
@@ -100,7 +101,7 @@ impl Server {
 
 /// What a node of 172.20.0.0/16 holds for peers with the defaults, by their numbers: node 258 is
 /// 172.20.1.2 with the pods 10.33.2.0/24.
-fn tables_for(peers: impl IntoIterator<Item = u16>) -> Tables {
+pub fn tables_for(peers: impl IntoIterator<Item = u16>) -> Tables {
     let mut tables = Tables::default();
     for peer in peers {
         let [high, low] = peer.to_be_bytes();
@@ -113,7 +114,7 @@ fn tables_for(peers: impl IntoIterator<Item = u16>) -> Tables {
 }
 
 /// Waits until a node holds exactly this for its peers.
-fn wait_for_tables(node: &Node, expected: &Tables) -> Result<()> {
+pub fn wait_for_tables(node: &Node, expected: &Tables) -> Result<()> {
     let what = format!("the tables of {}", node.name());
     eventually(&what, PATIENT, || {
         let found = Tables::read(node, DEVICE)?;
@@ -124,7 +125,7 @@ fn wait_for_tables(node: &Node, expected: &Tables) -> Result<()> {
 }
 
 /// Waits until every node knows exactly the nodes with these numbers, and not itself.
-fn wait_for_members(nodes: &[&Node], members: &[u16]) -> Result<()> {
+pub fn wait_for_members(nodes: &[&Node], members: &[u16]) -> Result<()> {
     for node in nodes {
         let others = members.iter().copied().filter(|member| number(node) != *member);
         wait_for_tables(node, &tables_for(others))?;
@@ -133,7 +134,7 @@ fn wait_for_members(nodes: &[&Node], members: &[u16]) -> Result<()> {
 }
 
 /// The number of a node in 172.20.0.0/16.
-fn number(node: &Node) -> u16 {
+pub fn number(node: &Node) -> u16 {
     match node.address() {
         IpAddr::V4(address) => address.to_bits() as u16,
         IpAddr::V6(_) => 0,
@@ -141,7 +142,7 @@ fn number(node: &Node) -> u16 {
 }
 
 /// Waits until the DNS server has heard so many more queries.
-fn wait_for_queries(cluster: &Cluster, count: u64) -> Result<()> {
+pub fn wait_for_queries(cluster: &Cluster, count: u64) -> Result<()> {
     let total = || {
         let queries = cluster.dns().queries();
         queries.udp + queries.tcp
@@ -154,7 +155,7 @@ fn wait_for_queries(cluster: &Cluster, count: u64) -> Result<()> {
 }
 
 /// The host's end of a pod's link, by the name in the result.
-fn host_end(pod: &Pod) -> Result<&str> {
+pub fn host_end(pod: &Pod) -> Result<&str> {
     let interfaces = pod.result()["interfaces"].as_array().context("interfaces in the result")?;
     let host = interfaces.iter().find(|interface| interface.get("sandbox").is_none());
     host.and_then(|interface| interface["name"].as_str()).context("the host's interface in the result")

@@ -124,7 +124,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_TRUST_ANCHOR",
         "FILE",
         "",
-        "File with the DNSKEY records that sign the answers; with it, an answer that is not signed by them is no answer \
+        "File with all DNSKEY records of the zone; with it, an answer that is not signed by them is no answer \
          [default: answers are taken unsigned]",
     ),
     one(

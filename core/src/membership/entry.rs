@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) last_seen: u64,
     /// Wall clock of the last change of state.
     pub(super) since: u64,
+    /// Whether only the kernel has told of it: nobody knows by which name it was listed.
+    pub(super) adopted: bool,
     /// When it joined, by the monotonic clock; nothing if others could not be there before.
     pub(super) joined: Option<Duration>,
     /// Whether it was a newcomer ([`Entry::is_newcomer`]) in the run before.
@@ -113,6 +115,7 @@ impl Entry {
             first_seen: now.unix,
             last_seen: now.unix,
             since: now.unix,
+            adopted: false,
             joined: Some(now.monotonic),
             newcomer: false,
             held: false,

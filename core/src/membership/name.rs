@@ -154,6 +154,16 @@ impl NameState {
         absorbed
     }
 
+    /// Whether removals have to wait for this name.
+    pub(super) fn blocks(&self) -> bool {
+        self.ever && !self.complete
+    }
+
+    /// Whether those whose name is not known have to wait for this name, which may be theirs.
+    pub(super) fn is_unknown(&self) -> bool {
+        !self.ever && !self.complete
+    }
+
     /// The size of the samples that the complete replies of the last round were, if they were.
     pub(super) fn sample_size(&self) -> Option<usize> {
         let sampled = self.resolvers.values().filter(|r| r.complete && r.is_sampling());

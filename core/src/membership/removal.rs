@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entry::{Missing, Reading};
+use super::name::NameState;
 use super::{Departed, Event, MAX_DEPARTED, Membership, Now, Refusal};
 
 /// While sampling, a peer must be missing from so many times the number of answers in which it
@@ -41,8 +42,11 @@ impl Membership {
         let gap = self.last_complete.map_or_else(Default::default, |last| now.monotonic.saturating_sub(last));
         self.watched += gap.min(self.limits.watched_gap());
         self.last_complete = Some(now.monotonic);
+        let unknown = self.names.iter().any(NameState::is_unknown);
         for addr in &self.unlisted {
-            let Some(entry) = self.entries.get_mut(addr) else { continue };
+            let Some(entry) = self.entries.get_mut(addr).filter(|e| !(e.adopted && unknown)) else {
+                continue;
+            };
             if let Some(missing) = &mut entry.missing {
                 missing.answers = missing.answers.saturating_add(1);
                 continue;
@@ -64,7 +68,7 @@ impl Membership {
         }
         self.guard_against_mass_removal(events);
         self.remove_due(now, events);
-        if self.doubted && self.unlisted.is_empty() {
+        if self.doubted && self.first_missed().is_none() {
             self.doubted = false;
             self.entries.values_mut().for_each(|e| (e.newcomer, e.held) = (false, false));
         }
@@ -86,8 +90,12 @@ impl Membership {
     /// Holds all that are missing when they are suspiciously many. Who is held once stays so
     /// until listed again or gone: a fault that heals by halves must not remove the other half.
     fn guard_against_mass_removal(&mut self, events: &mut Vec<Event>) {
-        let missing =
-            || self.unlisted.iter().filter_map(|a| self.entries.get(a)).filter(|e| e.refusal.is_none());
+        let missing = || {
+            self.unlisted
+                .iter()
+                .filter_map(|a| self.entries.get(a))
+                .filter(|e| e.refusal.is_none() && e.missing.is_some())
+        };
         let count = missing().count();
         if count <= self.limits.mass_floor as usize || self.sampling.is_some() {
             return;

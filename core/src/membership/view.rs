@@ -23,7 +23,8 @@ pub struct View {
     pub refused_uncounted: usize,
     /// Every configured name.
     pub names: Vec<NameView>,
-    /// The names whose failure keeps all removals waiting.
+    /// The names whose failure keeps removals waiting: all, or for a name that was never answered,
+    /// those of peers that only the kernel told of.
     pub removals_wait_for: Vec<String>,
     /// Whether a resolver answers with random samples.
     pub sampling: bool,
@@ -175,7 +176,8 @@ pub struct DepartedView {
 impl Membership {
     /// Membership as an operator sees it.
     pub fn view(&self) -> View {
-        let waits = self.names.iter().filter(|n| self.waits_for(n)).map(|n| n.name.clone());
+        let adopted = self.unlisted.iter().any(|a| self.entries.get(a).is_some_and(|e| e.adopted));
+        let waits = self.names.iter().filter(|n| n.blocks() || (adopted && n.is_unknown()));
         let departed = self.departed.iter();
         View {
             cluster: self.cluster.clone(),
@@ -183,7 +185,7 @@ impl Membership {
             peers: self.entries.iter().map(|(addr, entry)| self.peer_view(*addr, entry)).collect(),
             refused_uncounted: self.addresses().len() - self.entries.len(),
             names: self.names.iter().map(name_view).collect(),
-            removals_wait_for: waits.collect(),
+            removals_wait_for: waits.map(|n| n.name.clone()).collect(),
             sampling: self.sampling.is_some(),
             mass_hold: self.mass.map(|(missing, of)| MassView { missing, of }),
             departed: departed

@@ -20,7 +20,8 @@ pub struct NameTaken {
 ///
 /// 1. The device is made, replaced or changed in place; then its addresses.
 /// 2. Neighbours and forwarding entries come before the routes that rely on them.
-/// 3. A route that leads elsewhere is replaced by two changes that follow each other.
+/// 3. In the place of a route that leads elsewhere the right one is put before it, and then the
+///    other one goes: at no time nothing leads to the peer.
 /// 4. Routes that should not be go before the entries they rely on, and those go last.
 ///
 /// # Errors
@@ -124,9 +125,10 @@ fn routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &m
         if right.contains(dst) || impossible {
             continue;
         }
-        // One right after the other: in between, nothing leads to the peer.
-        changes.extend(wrong.remove(dst).unwrap_or_default().into_iter().map(Change::RemoveRoute));
-        changes.push(Change::AddRoute { dst: *dst, via: *via, underlay: desired.underlay });
+        let old = wrong.remove(dst).unwrap_or_default();
+        let beside = !old.is_empty();
+        changes.push(Change::AddRoute { dst: *dst, via: *via, underlay: desired.underlay, beside });
+        changes.extend(old.into_iter().map(Change::RemoveRoute));
     }
     changes.extend(wrong.into_values().flatten().map(Change::RemoveRoute));
 }

@@ -124,10 +124,10 @@ fn a_change_of_the_mode_replaces_each_route_at_once() {
     assert_eq!(
         changes,
         [
-            "remove the route 10.32.2.0/24",
             "add the route 10.32.2.0/24 via 172.20.0.2, not encapsulated",
-            "remove the route 10.32.3.0/24",
+            "remove the route 10.32.2.0/24",
             "add the route 10.32.3.0/24 via 172.20.0.3, not encapsulated",
+            "remove the route 10.32.3.0/24",
         ]
     );
     assert_eq!(settle(&overlay(&[2, 3]), settle(&wanted, state.clone())), state);
@@ -219,6 +219,11 @@ proptest! {
     ) {
         let peers: Vec<u8> = peers.into_iter().collect();
         let desired = overlay_in(mode, "172.20.0.0/30", &peers);
+        // Two for the device, and one for each thing that is or should be.
+        let is = state.addresses.len() + state.neighbours.len() + state.fdb.len() + state.routes.len();
+        let should = desired.addresses.len() + desired.neighbours.len() + desired.fdb.len();
+        let changes = diff(&desired, &state).unwrap().len();
+        prop_assert!(changes <= 2 + is + should + desired.routes.len());
         let after = settle(&desired, state);
         let device = after.device.clone().unwrap();
         prop_assert!(device.up);

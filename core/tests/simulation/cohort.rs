@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use minionet_core::membership::{Event, PeerState, Round, Thresholds};
+use minionet_core::membership::{Event, PeerState, PeerView, Round, Thresholds};
 
 use crate::minion::{Log, Minion, Start};
 use crate::random::Random;
@@ -141,6 +141,21 @@ impl Cohort {
                 self.next
             );
         }
+    }
+
+    /// Panics when the members do not know exactly those who are registered, or wait for anything.
+    pub fn assert_exact(&self, registered: &BTreeSet<IpAddr>) {
+        let membership = &self.common.membership;
+        if membership.is_settled() && membership.peers().eq(registered.iter().copied()) {
+            return;
+        }
+        let view = membership.view();
+        let odd = |p: &&PeerView| {
+            p.state.is_peer() != registered.contains(&p.address) || p.state != PeerState::Active
+        };
+        let odd: Vec<_> = view.peers.iter().filter(odd).collect();
+        let lacking: Vec<_> = registered.iter().filter(|a| !membership.peers().any(|p| p == **a)).collect();
+        panic!("at {} s: {odd:#?}, lacking {lacking:?}, names {:#?}", self.next, view.names);
     }
 
     /// The state, if nothing but the next answers can make a difference to what comes: everybody

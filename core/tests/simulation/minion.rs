@@ -164,14 +164,17 @@ impl Minion {
         for change in &self.changes(&wanted) {
             log.note(at, change);
             log.changes += 1;
-            match change {
-                Change::RemoveRoute(route) => drop(lost.insert(route.dst)),
-                Change::AddRoute { dst, .. } => drop(lost.remove(dst)),
-                _ => {}
+            if let Change::RemoveRoute(route) = change {
+                lost.insert(route.dst);
             }
             kernel::apply(&mut self.kernel, change);
         }
-        assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        // Not always, since it costs as much as the first time.
+        if log.changes.is_multiple_of(4) {
+            assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
+        }
+        // What was put in the place of another one is not gone.
+        lost.retain(|dst| self.kernel.routes.iter().all(|route| route.dst != *dst));
         for dst in lost {
             let owner = self.plan.owner(dst.network()).filter(|o| Some(*o) != self.own);
             if owner.is_some_and(|o| world.lives(o, at)) {

@@ -110,9 +110,16 @@ impl World {
         self.registry[role].insert(addr, self.now);
     }
 
-    /// Takes an address out. Returns its role, if it was registered.
+    /// Whether nobody has a role.
+    pub fn is_unused(&self, role: usize) -> bool {
+        self.registry[role].is_empty()
+    }
+
+    /// Takes an address out. Returns its role, if it was registered. The last one of a role
+    /// stays: a name without any address is a fault.
     pub fn unregister(&mut self, addr: IpAddr) -> Option<usize> {
-        (0..NAMES.len()).find(|role| self.registry[*role].remove(&addr).is_some())
+        let mut roles = 0..NAMES.len();
+        roles.find(|role| self.registry[*role].len() > 1 && self.registry[*role].remove(&addr).is_some())
     }
 
     /// Everybody who is registered, in the order of the addresses.

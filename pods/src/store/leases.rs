@@ -22,29 +22,37 @@ enum Holder {
 }
 
 impl Locked<'_> {
-    /// Takes addresses for an attachment: those requested, and for the families that are left
-    /// the one that has been free for longest.
+    /// Chooses addresses for an attachment: those requested, and for the families that are left
+    /// the one that has been free for longest. They are its own from [`Locked::take`] on, before
+    /// which its record must be written: so there is never a lease that no record tells of.
     ///
     /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::Exhausted`], [`StoreError::Io`]; no lease is kept.
-    pub fn lease(
-        &mut self,
-        space: &Space,
-        requested: &[Assigned],
-        id: Id,
-    ) -> Result<Vec<Assigned>, StoreError> {
-        let mut taken = self.take_requested(requested, id)?;
-        if !space.is_complete(requested) {
-            match self.take_any(space, requested, id) {
-                Ok(more) => taken.extend(more),
-                Err(error) => {
-                    self.drop_leases(&taken, id)?;
-                    return Err(error);
-                }
+    /// [`StoreError::InUse`], [`StoreError::Exhausted`], [`StoreError::Io`].
+    pub fn choose(&mut self, space: &Space, requested: &[Assigned]) -> Result<Vec<Assigned>, StoreError> {
+        for assigned in requested {
+            if self.is_taken(assigned.address)? {
+                let holder = self.describe(&self.holder(assigned.address)?);
+                return Err(StoreError::InUse { address: assigned.address, holder });
             }
         }
-        taken.sort_by_key(|a| a.address);
-        Ok(taken)
+        let mut chosen = requested.to_vec();
+        if !space.is_complete(requested) {
+            chosen.extend(self.choose_any(space, requested)?);
+        }
+        chosen.sort_by_key(|a| a.address);
+        Ok(chosen)
+    }
+
+    /// Takes addresses that were chosen under this lock.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; then some of them may be taken, for [`Locked::release`] to free.
+    pub fn take(&mut self, chosen: &[Assigned], id: Id) -> Result<(), StoreError> {
+        for assigned in chosen {
+            let path = self.store.lease_path(assigned.address);
+            symlink(id.to_string(), &path).map_err(StoreError::io("make", &path))?;
+        }
+        Ok(())
     }
 
     /// Frees the addresses of an attachment, as far as they are its own.
@@ -77,7 +85,7 @@ impl Locked<'_> {
     /// [`StoreError::Io`] when the leases cannot be read, or one stays.
     pub fn prune(&mut self) -> Result<usize, StoreError> {
         let before = self.addresses()?.len();
-        Ok(before - self.taken(&[])?.len())
+        Ok(before - self.taken()?.len())
     }
 
     /// How many addresses of a space are left to be given out.
@@ -85,81 +93,38 @@ impl Locked<'_> {
     /// # Errors
     /// [`StoreError::Io`] when the leases cannot be read.
     pub fn free(&mut self, space: &Space) -> Result<usize, StoreError> {
-        let taken = self.taken(&[])?;
+        let taken = self.taken()?;
         let free = |offset: &u32| space.at(*offset).iter().all(|a| !taken.contains(&a.address));
         Ok(space.pool().filter(free).count())
     }
 
-    /// The addresses that are taken. Leases whose attachment is gone are removed, except those
-    /// just made, whose record is yet to come.
-    pub(super) fn taken(&mut self, just_made: &[Assigned]) -> Result<BTreeSet<IpAddr>, StoreError> {
+    /// The addresses that are taken. Leases whose attachment is gone are removed.
+    pub(super) fn taken(&mut self) -> Result<BTreeSet<IpAddr>, StoreError> {
         let mut taken = BTreeSet::new();
         for address in self.addresses()? {
-            if just_made.iter().any(|a| a.address == address) || self.is_taken(address)? {
+            if self.is_taken(address)? {
                 taken.insert(address);
             }
         }
         Ok(taken)
     }
 
-    fn take_requested(&mut self, requested: &[Assigned], id: Id) -> Result<Vec<Assigned>, StoreError> {
-        let mut taken = Vec::new();
-        for assigned in requested {
-            if let Err(error) = self.take(assigned.address, id) {
-                self.drop_leases(&taken, id)?;
-                return Err(error);
-            }
-            taken.push(*assigned);
-        }
-        Ok(taken)
-    }
-
-    fn take_any(
-        &mut self,
-        space: &Space,
-        requested: &[Assigned],
-        id: Id,
-    ) -> Result<Vec<Assigned>, StoreError> {
-        let mut offsets = self.open_queue(space, requested)?;
+    fn choose_any(&mut self, space: &Space, requested: &[Assigned]) -> Result<Vec<Assigned>, StoreError> {
+        let mut offsets = self.open_queue(space);
         while let Some(offset) = offsets.next(self)? {
             let candidates = space.completing(requested, offset);
-            match self.take_requested(&candidates, id) {
-                Ok(taken) => {
-                    offsets.save();
-                    return Ok(taken);
-                }
+            let mut free = true;
+            for candidate in &candidates {
                 // The hint was wrong: requested by name, or reserved by hand.
-                Err(StoreError::InUse { .. }) => {}
-                Err(error) => return Err(error),
+                free &= !self.is_taken(candidate.address)?;
+            }
+            if free {
+                offsets.save();
+                return Ok(candidates);
             }
         }
         offsets.save();
         Err(StoreError::Exhausted { blocks: space.describe(), size: space.pool().len() })
-    }
-
-    /// Takes one address.
-    fn take(&mut self, address: IpAddr, id: Id) -> Result<(), StoreError> {
-        let path = self.store.lease_path(address);
-        let link = || symlink(id.to_string(), &path);
-        let made = match link() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.store.make_directories()?;
-                link()
-            }
-            other => other,
-        };
-        match made {
-            Ok(()) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                if self.is_taken(address)? {
-                    let holder = self.describe(&self.holder(address)?);
-                    return Err(StoreError::InUse { address, holder });
-                }
-                // It was free after all, and now there is none.
-                link().map_err(StoreError::io("make", &path))
-            }
-            Err(source) => Err(StoreError::io("make", &path)(source)),
-        }
     }
 
     /// Whether an address has a holder; removes the lease of one that is gone.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use minionet_core::cni::ipam::{Assigned, HEADER_LEN, Origin, Queue, SLOT_LEN, Space};
+use minionet_core::cni::ipam::{HEADER_LEN, Origin, Queue, SLOT_LEN, Space};
 
 use super::StoreError;
 use super::lock::Locked;
@@ -14,7 +14,6 @@ use super::lock::Locked;
 /// Free offsets, the one that has been free for longest first.
 pub(super) struct Offsets<'a> {
     space: &'a Space,
-    just_made: &'a [Assigned],
     open: Option<(File, Queue)>,
     rebuilt: bool,
 }
@@ -34,7 +33,7 @@ impl Offsets<'_> {
             if self.rebuilt {
                 return Ok(None);
             }
-            self.open = locked.rebuild_queue(self.space, self.just_made)?;
+            self.open = locked.rebuild_queue(self.space)?;
             self.rebuilt = true;
         }
     }
@@ -48,15 +47,11 @@ impl Offsets<'_> {
 }
 
 impl Locked<'_> {
-    /// Opens the queue for a space; what was just leased has no record yet, and stays.
-    pub(super) fn open_queue<'a>(
-        &mut self,
-        space: &'a Space,
-        just_made: &'a [Assigned],
-    ) -> Result<Offsets<'a>, StoreError> {
+    /// Opens the queue for a space.
+    pub(super) fn open_queue<'a>(&mut self, space: &'a Space) -> Offsets<'a> {
         let open = self.load_queue(space.digest());
         let open = open.filter(|(_, queue)| queue.capacity() as usize == space.pool().len());
-        Ok(Offsets { space, just_made, open, rebuilt: false })
+        Offsets { space, open, rebuilt: false }
     }
 
     /// Puts offsets at the end of the queue, if there is one for the space they came from.
@@ -83,12 +78,8 @@ impl Locked<'_> {
     /// # Errors
     /// [`StoreError::Io`] when leases cannot be read, or the queue cannot be written: then the
     /// state directory is out of order, and a lease could not be written either.
-    fn rebuild_queue(
-        &mut self,
-        space: &Space,
-        just_made: &[Assigned],
-    ) -> Result<Option<(File, Queue)>, StoreError> {
-        let taken = self.taken(just_made)?;
+    fn rebuild_queue(&mut self, space: &Space) -> Result<Option<(File, Queue)>, StoreError> {
+        let taken = self.taken()?;
         let free = |offset: &u32| space.at(*offset).iter().all(|a| !taken.contains(&a.address));
         let offsets: Vec<u32> = space.pool().filter(free).collect();
         let queue = Queue::filled(space.digest(), space.pool().len() as u32, offsets.len() as u32);

@@ -68,9 +68,11 @@ impl Fixture {
         let requested = self.space.requested(&addresses).unwrap();
         let key = key(container);
         let mut locked = self.store.lock()?;
-        let addresses = locked.lease(&self.space, &requested, key.id())?;
+        let addresses = locked.choose(&self.space, &requested)?;
         let texts = addresses.iter().map(|a| a.address.to_string()).collect();
-        locked.record(&record(&key, &self.space, addresses))?.complete()?;
+        let journal = locked.record(&record(&key, &self.space, addresses.clone()))?;
+        locked.take(&addresses, key.id())?;
+        journal.complete()?;
         Ok(texts)
     }
 
@@ -147,9 +149,9 @@ fn a_requested_address_is_given_or_its_holder_is_named() {
 #[test]
 fn a_lease_without_a_record_is_free() {
     let fixture = Fixture::new(&["10.32.1.0/30"]);
-    // What a call leaves that is killed between lease and record.
-    let id = key("dead").id();
-    fixture.store.lock().unwrap().lease(&fixture.space, &[], id).unwrap();
+    // As when a record was removed by hand.
+    fixture.add("dead").unwrap();
+    fixture.store.lock().unwrap().forget(key("dead").id()).unwrap();
     assert_eq!(fixture.names("leases"), ["10.32.1.2"]);
     assert_eq!(fixture.add("a").unwrap(), ["10.32.1.2"]);
 }
@@ -238,9 +240,11 @@ fn an_earlier_boot_holds_nothing() {
     for (container, boot) in [("old", "another"), ("new", crate::boot::current())] {
         let key = key(container);
         let mut locked = fixture.store.lock().unwrap();
-        let addresses = locked.lease(&fixture.space, &[], key.id()).unwrap();
-        let record = Record { boot: boot.into(), ..record(&key, &fixture.space, addresses) };
-        locked.record(&record).unwrap().complete().unwrap();
+        let addresses = locked.choose(&fixture.space, &[]).unwrap();
+        let record = Record { boot: boot.into(), ..record(&key, &fixture.space, addresses.clone()) };
+        let journal = locked.record(&record).unwrap();
+        locked.take(&addresses, key.id()).unwrap();
+        journal.complete().unwrap();
     }
     fs::write(fixture.path("boot"), "another").unwrap();
     assert_eq!(fixture.store.lock().unwrap().prune().unwrap(), 1);

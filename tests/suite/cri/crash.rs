@@ -13,8 +13,8 @@ use super::bed::{Bed, PATIENT, cluster, is_clean, traces};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        pods_survive_the_runtime_and_the_daemon => [Need::ContainerRuntime, Need::Program("nft")],
-        a_runtime_killed_half_way_leaks_nothing => [Need::ContainerRuntime, Need::Program("nft")],
+        pods_survive_the_runtime_and_the_daemon => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
+        a_runtime_killed_half_way_leaks_nothing => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
     ]
 }
 

@@ -8,7 +8,7 @@ use minionet_tests::{Need, Trial, at_once, trials};
 use super::bed::{Bed, cluster, is_clean};
 
 pub fn trials() -> Vec<Trial> {
-    trials![thirty_pods_at_once => [Need::ContainerRuntime, Need::Program("nft")]]
+    trials![thirty_pods_at_once => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")]]
 }
 
 /// As when a node is drained onto another one.

@@ -14,9 +14,9 @@ use super::bed::{Bed, PATIENT, cluster, is_clean, traces};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_pod_exchanges_traffic_with_another_minion => [Need::ContainerRuntime, Need::Program("nft")],
-        host_ports_lead_to_the_pod => [Need::ContainerRuntime, Need::Program("nft")],
-        the_network_is_ready_when_the_daemon_is => [Need::ContainerRuntime, Need::Program("nft")],
+        a_pod_exchanges_traffic_with_another_minion => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
+        host_ports_lead_to_the_pod => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
+        the_network_is_ready_when_the_daemon_is => [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
     ]
 }
 

@@ -36,7 +36,7 @@ struct Talk {
 impl Talk {
     fn start(a: &Pod, b: &Pod) -> Result<Self> {
         let ping = |from: &Pod, to: &Pod| ContinuousPing::start(from, to.address(), Duration::from_millis(2));
-        let stream = |from: &Pod, to: &Pod| UdpStream::start(from, to, to.address(), 1000);
+        let stream = |from: &Pod, to: &Pod| UdpStream::start(from, to, to.address(), 200);
         Ok(Self { pings: [ping(a, b)?, ping(b, a)?], streams: [stream(a, b)?, stream(b, a)?] })
     }
 

@@ -1,20 +1,23 @@
 //! A minion whose daemon is dead, so that nobody but the test and the plugin does anything.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use minionet_core::constants::RUN_DIR;
+use anyhow::{Context, Result, ensure};
+use minionet_core::addr::Family;
+use minionet_core::constants::{NFT_TABLE, ROUTE_PROTOCOL_POD, RUN_DIR};
 use minionet_netlink::Socket;
+use minionet_netlink::nft::Nft;
 use minionet_pods::collector::{Collector, Outcome, Scope};
 use minionet_pods::store::Store;
 use netns_testbed::cni::Attachment;
-use netns_testbed::{Cluster, Node};
+use netns_testbed::{Cluster, Namespace, Node};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::cni::support::{conf_with, merged};
+use crate::cni::support::{Sandbox, conf_with, merged};
 
 /// The variable that turns short runs into long ones, for whoever has the time.
 const LONG: &str = "MINIONET_TEST_LONG";
@@ -49,6 +52,48 @@ pub fn full_conf() -> Value {
 /// The configuration as CHECK gets it.
 pub fn checking(conf: &Value, result: &Value) -> Value {
     merged(conf.clone(), json!({"prevResult": result}))
+}
+
+/// What attachments leave in the kernel and in files, of a node and a container.
+pub fn traces(node: &Node, sandbox: &Sandbox) -> Result<BTreeSet<String>> {
+    let look = |node: &Namespace, host: bool| -> Result<BTreeSet<String>> {
+        node.run(|| -> Result<BTreeSet<String>> {
+            let mut socket = Socket::open()?;
+            let mut found: BTreeSet<String> =
+                socket.links()?.into_iter().map(|link| format!("link {} {}", link.name, host)).collect();
+            if !host {
+                return Ok(found);
+            }
+            for family in [Family::V4, Family::V6] {
+                let routes = socket.routes(family, ROUTE_PROTOCOL_POD)?;
+                found.extend(routes.into_iter().map(|route| format!("route {}", route.dst)));
+            }
+            let table = Nft::open()?.dump(NFT_TABLE)?.context("the nft table")?;
+            for set in table.sets {
+                found.extend(set.elements.iter().map(|element| format!("element {} {element}", set.name)));
+            }
+            for name in ["attachments", "leases"] {
+                let directory = Path::new(RUN_DIR).join(name);
+                for entry in directory.read_dir().into_iter().flatten() {
+                    found.insert(format!("file {}", entry?.path().display()));
+                }
+            }
+            // What a killed writer leaves under this name is overwritten by the next.
+            found.remove(&format!("file {RUN_DIR}/attachments/.new"));
+            Ok(found)
+        })?
+    };
+    let mut all = look(node, true)?;
+    all.extend(look(&sandbox.namespace, false)?);
+    Ok(all)
+}
+
+/// Whether everything is as it was.
+pub fn same(before: &BTreeSet<String>, now: &BTreeSet<String>) -> Result<()> {
+    let left: Vec<_> = now.difference(before).collect();
+    let lost: Vec<_> = before.difference(now).collect();
+    ensure!(left.is_empty() && lost.is_empty(), "left behind: {left:#?}; missing: {lost:#?}");
+    Ok(())
 }
 
 /// The command line of a call, to be run by the test itself.

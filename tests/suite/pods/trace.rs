@@ -24,6 +24,18 @@ pub enum Fault {
     Error(Errno),
 }
 
+/// Which calls are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// All.
+    All,
+    /// Those that ask anything of the world: all but memory, signals, locks and clocks.
+    Asking,
+    /// Those after which the world may be another: between two of them, one moment is like the
+    /// other.
+    Changing,
+}
+
 /// How a program ended under the tracer.
 #[derive(Debug)]
 pub struct Traced {
@@ -33,14 +45,12 @@ pub struct Traced {
     pub stdout: String,
     /// The call at which the fault came, if it was reached: its name and number.
     pub hit: Option<String>,
-    /// How many calls it made, up to the fault.
-    pub calls: usize,
 }
 
-/// Runs a program and stops it at the call of a number (from 0).
+/// Runs a program and stops it at the call of a number (from 0) among those that are counted.
 ///
 /// To be called from a thread that lives on: the program is the child of the thread.
-pub fn run(mut command: Command, input: &[u8], fault: Fault, at: usize) -> Result<Traced> {
+pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: usize) -> Result<Traced> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let traced = || Ok(ptrace::traceme()?);
     // SAFETY: the closure makes one system call; it allocates nothing and takes no lock.
@@ -52,11 +62,11 @@ pub fn run(mut command: Command, input: &[u8], fault: Fault, at: usize) -> Resul
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     // Small enough for the buffer of the pipe, so nobody waits.
     child.stdin.take().context("its input")?.write_all(input)?;
-    let mut tracer = Tracer { pid, fault, at, calls: 0, hit: None, inside: BTreeMap::new() };
+    let mut tracer = Tracer { pid, fault, which, at, calls: 0, hit: None, inside: BTreeMap::new() };
     let code = tracer.follow()?;
     let mut stdout = String::new();
     child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
-    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls })
+    Ok(Traced { code, stdout, hit: tracer.hit })
 }
 
 /// Whether a thread is inside of a system call, and how that is to end.
@@ -70,6 +80,7 @@ enum Inside {
 struct Tracer {
     pid: Pid,
     fault: Fault,
+    which: Calls,
     at: usize,
     calls: usize,
     hit: Option<String>,
@@ -107,8 +118,12 @@ impl Tracer {
         match *state {
             Inside::Outside => {
                 *state = Inside::Call;
+                let call = call(pid);
+                if !self.which.contains(&call) {
+                    return go_on(pid, None);
+                }
                 if self.calls == self.at {
-                    self.hit = Some(format!("call {} ({})", self.at, name(pid)));
+                    self.hit = Some(format!("call {} ({call})", self.at));
                     match self.fault {
                         Fault::Kill => {
                             kill(self.pid, Signal::SIGKILL)?;
@@ -142,8 +157,64 @@ fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
-/// The number of the call that a thread is at, and its arguments.
-fn name(pid: Pid) -> String {
+impl Calls {
+    /// Whether a call is counted, given as [`call`] has it.
+    fn contains(self, call: &str) -> bool {
+        use nix::libc;
+        const MEMORY_AND_CLOCKS: [i64; 19] = [
+            libc::SYS_mmap,
+            libc::SYS_munmap,
+            libc::SYS_mremap,
+            libc::SYS_mprotect,
+            libc::SYS_madvise,
+            libc::SYS_brk,
+            libc::SYS_futex,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_sigaltstack,
+            libc::SYS_getrandom,
+            libc::SYS_gettid,
+            libc::SYS_set_tid_address,
+            libc::SYS_sched_getaffinity,
+            libc::SYS_clock_gettime,
+            libc::SYS_clock_nanosleep,
+            libc::SYS_nanosleep,
+            libc::SYS_exit,
+            libc::SYS_exit_group,
+        ];
+        const CHANGING: [i64; 14] = [
+            libc::SYS_sendto,
+            libc::SYS_sendmsg,
+            libc::SYS_write,
+            libc::SYS_pwrite64,
+            libc::SYS_openat,
+            libc::SYS_mkdirat,
+            libc::SYS_symlinkat,
+            libc::SYS_renameat,
+            libc::SYS_renameat2,
+            libc::SYS_unlinkat,
+            libc::SYS_ftruncate,
+            libc::SYS_flock,
+            libc::SYS_setns,
+            libc::SYS_exit_group,
+        ];
+        // Only some kinds of machines have these.
+        #[cfg(target_arch = "x86_64")]
+        const OLD: [i64; 5] =
+            [libc::SYS_open, libc::SYS_mkdir, libc::SYS_symlink, libc::SYS_rename, libc::SYS_unlink];
+        #[cfg(not(target_arch = "x86_64"))]
+        const OLD: [i64; 0] = [];
+        let number = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+        match (self, number) {
+            (Calls::All, _) | (_, None) => true,
+            (Calls::Asking, Some(number)) => !MEMORY_AND_CLOCKS.contains(&number),
+            (Calls::Changing, Some(number)) => CHANGING.contains(&number) || OLD.contains(&number),
+        }
+    }
+}
+
+/// The number of the call that a thread is at, and its arguments (proc_pid_syscall(5)).
+fn call(pid: Pid) -> String {
     fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default().trim_end().to_owned()
 }
 

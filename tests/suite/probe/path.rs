@@ -5,6 +5,7 @@ use libtest_mimic::Trial;
 use minionet_core::membership::Liveness;
 use minionet_core::probe::view::PathState;
 use minionet_tests::{Need, trials};
+use netns_testbed::Node;
 
 use super::{cluster, opinion, wait};
 
@@ -53,11 +54,13 @@ fn routers_that_fragment_are_no_limit() -> Result<()> {
         .underlay("172.20.0.0/24")
         .underlay("172.20.1.0/24")
         .config("node_networks = [\"172.20.0.0/24\", \"172.20.1.0/24\"]");
-    builder.run(|cluster| {
-        // The outer packets may be fragmented, and the kernel of the peer puts them together.
-        cluster.router().ip("link set eth1 mtu 1300")?;
-        let peer = wait(cluster, 0, 1, "at full size", |p| p.path == PathState::Full)?;
-        ensure!(peer.path_mtu == Some(1450), "{peer:?}");
-        Ok(())
-    })
+    let cluster = builder.start_without_daemons()?;
+    // Every large packet of the first node is fragmented on its way, and put together again by
+    // the kernel of the second.
+    cluster.router().ip("link set eth1 mtu 1300")?;
+    cluster.nodes().iter().try_for_each(Node::start_daemon)?;
+    cluster.wait_ready()?;
+    let peer = wait(&cluster, 0, 1, "at full size", |p| p.path == PathState::Full)?;
+    ensure!(peer.path_mtu == Some(1450), "{peer:?}");
+    Ok(())
 }

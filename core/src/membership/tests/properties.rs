@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::random::Random;
 use super::*;
 
 /// Something that happens to membership.
@@ -218,6 +219,38 @@ proptest! {
         restored.members.restore(&Snapshot::parse(&text).unwrap(), world.now).unwrap();
         restored.check();
         prop_assert_eq!(restored.peers(), world.peers());
+    }
+
+    #[test]
+    fn memory_and_events_are_bounded(
+        rounds in prop::collection::vec((any::<u64>(), 0usize..3000, 0usize..40), 1..12),
+    ) {
+        let limits = Thresholds { max_peers: 100, ..Thresholds::default() };
+        let mut world = World::with(&[NAME, MASTERS], limits);
+        let mut most = 0;
+        for (seed, size, resolver) in rounds {
+            // Anything that an answer could hold, from any resolver; most is outside of the plan.
+            let mut random = Random(seed);
+            let mut any = || {
+                let [a, b, c, ..] = random.bits().to_le_bytes();
+                IpAddr::from([172, 16 + a % 8, b, c])
+            };
+            let answers: BTreeSet<IpAddr> = (0..size).map(|_| any()).collect();
+            most = most.max(answers.len());
+            let resolver = format!("r{resolver}");
+            let events = world.round(vec![
+                reply(NAME, &resolver, answer(answers)),
+                reply(MASTERS, &resolver, failure(FailureKind::Timeout)),
+            ]);
+            // What came, what left, who got the room that became free, and what is said in general.
+            prop_assert!(events.len() <= 2 * most + 100 + 10);
+            let members = &world.members;
+            prop_assert!(members.entries.len() <= 100 + MAX_REFUSED + 1);
+            prop_assert!(members.unlisted.len() <= members.entries.len());
+            prop_assert!(members.departed.len() <= MAX_DEPARTED);
+            prop_assert!(members.names.iter().all(|n| n.resolvers.len() <= 16 && n.last.len() <= most));
+            prop_assert!(members.snapshot(world.now).peers.len() <= 100);
+        }
     }
 
     #[test]

@@ -68,12 +68,10 @@ pub(super) fn apply(state: &mut Observed, change: &Change) {
             // The entry may have been replaced by the right one just before.
             state.fdb.remove(&(*mac, *dst));
         }
-        Change::AddRoute { dst, via, underlay } => {
+        Change::AddRoute { dst, via, underlay, beside } => {
             let first = ObservedRoute { dst: *dst, gateway: None, device: None };
-            assert!(
-                state.routes.range(first..).next().is_none_or(|r| r.dst != *dst),
-                "{dst} has a route already"
-            );
+            let taken = state.routes.range(first..).next().is_some_and(|r| r.dst == *dst);
+            assert_eq!(taken, *beside, "whether {dst} has a route already");
             let device = match via {
                 NextHop::Direct(_) => *underlay,
                 NextHop::Vtep(gateway) => {

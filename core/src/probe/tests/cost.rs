@@ -58,7 +58,7 @@ fn packets_are_bounded_from_the_first_second() {
     let packets: u32 = sums.iter().map(|(packets, _)| packets).sum();
     let octets: usize = sums.iter().map(|(_, octets)| octets).sum();
     assert!((150..=250).contains(&(packets / 120)), "{}", packets / 120);
-    // Half a megabit a second.
+    // Less than a megabit a second.
     assert!(octets / 120 < 100_000, "{}", octets / 120);
 }
 

@@ -1,0 +1,92 @@
+//! What outlives the process: the facts for the plugin, the list for the container runtime, and
+//! the peers for a start without DNS.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use minionet_core::constants::{CNI_CONF_FILE, DEVICE, RUN_DIR, STATE_DIR};
+use minionet_core::handoff::{self, NodeFacts};
+use minionet_core::membership::{Membership, Now, Snapshot, SnapshotError, snapshot};
+use minionet_netlink::{Socket, overlay as kernel};
+use tracing::{debug, info, warn};
+
+use crate::{conflist, files};
+
+/// Leaves the node's facts for the plugin.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn hand_over(facts: &NodeFacts) -> Result<()> {
+    for dir in [RUN_DIR, STATE_DIR] {
+        if files::replace(&Path::new(dir).join(handoff::FILE), &facts.to_text(), 0o644)? {
+            debug!(dir, "facts for the plugin written");
+        }
+    }
+    Ok(())
+}
+
+/// Tells the container runtime that there is a network.
+///
+/// # Errors
+/// When the list cannot be written.
+pub fn announce(dir: &str) -> Result<()> {
+    let list = Path::new(dir).join(CNI_CONF_FILE);
+    if files::replace(&list, &conflist::text(), 0o644)? {
+        info!(file = %list.display(), "ready: network configuration list installed");
+    }
+    Ok(())
+}
+
+/// The own address as an earlier run found it.
+pub fn last_address() -> Option<IpAddr> {
+    let text = fs::read_to_string(Path::new(STATE_DIR).join(handoff::FILE)).ok()?;
+    NodeFacts::parse(&text).ok().map(|facts| facts.node)
+}
+
+/// Takes over the peers that an earlier run knew, so that the overlay forms without DNS: those
+/// that were saved, and those that only the kernel still knows.
+pub fn restore(membership: &mut Membership, socket: &mut Socket, now: Now) {
+    let path = Path::new(STATE_DIR).join(snapshot::FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => match Snapshot::parse(&text).and_then(|s| membership.restore(&s, now)) {
+            Ok(peers) => info!(peers, "taken over from an earlier run"),
+            Err(e) => {
+                warn!("the saved peers {} are not used: {e}", path.display());
+                if matches!(e, SnapshotError::OtherCluster { .. }) {
+                    return;
+                }
+            }
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => warn!("cannot read the saved peers {}: {e}", path.display()),
+    }
+    // What the file does not tell, the kernel does, unless it has been started anew.
+    match kernel::read(socket, DEVICE) {
+        Ok(observed) => match membership.adopt(observed.nodes(), now) {
+            0 => {}
+            peers => info!(peers, "taken over from the kernel: the saved peers do not have them"),
+        },
+        Err(e) => warn!("the kernel's tables are not read for peers of an earlier run: {e}"),
+    }
+}
+
+/// The peers as they were last saved.
+#[derive(Default)]
+pub struct Saved(Option<Snapshot>);
+
+impl Saved {
+    /// Saves the peers for a start without DNS, if they are others than the last time.
+    pub fn save(&mut self, snapshot: Snapshot) {
+        if snapshot.peers.is_empty() || self.0.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
+            return;
+        }
+        let path = Path::new(STATE_DIR).join(snapshot::FILE);
+        match files::replace(&path, &snapshot.to_text(), 0o644) {
+            Ok(_) => self.0 = Some(snapshot),
+            Err(e) => warn!("the peers are not saved: {e:#}"),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Whatever is ours is deleted or changed by others, one thing by one and all at once, while the
+//! daemon watches, while it hangs and while it is down: afterwards everything is as it was.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use minionet_tests::{Need, trials};
+use netns_testbed::{Cluster, Node, Tables, eventually};
+use nix::sys::signal::Signal;
+
+use super::{LONG, print};
+use crate::overlay::{DEVICE, PATIENT, everybody_reaches_everybody, pod_per_node, tables_for};
+
+/// No audit, and no answer of DNS that is anything new: only notifications are left to repair.
+const UNAUDITED: &str = "audit_interval = \"1h\"\nrefresh_min = \"30s\"\nrefresh_max = \"1h\"\n";
+
+pub fn trials() -> Vec<Trial> {
+    trials![every_drift_is_repaired_whatever_the_daemon_was_doing => [Need::Program("nft")]]
+}
+
+/// What is done on node 1: lines for `ip -batch`, `bridge` or `nft`, which the first word tells.
+const DAMAGES: [&[&str]; 26] = [
+    &["ip link del minionet"],
+    &["ip link set minionet down"],
+    &["ip link set minionet mtu 1300"],
+    &["ip link set minionet address 02:00:00:00:00:01"],
+    &["ip link set minionet type vxlan local 172.20.0.77"],
+    &["ip addr del 10.32.1.1/32 dev minionet"],
+    &["ip addr flush dev minionet"],
+    &["ip addr add 10.32.99.1/32 dev minionet"],
+    &["ip route del 10.32.2.0/24"],
+    &["ip route del 10.32.3.0/24"],
+    &["ip route flush proto 109"],
+    &["ip route replace 10.32.2.0/24 via 10.32.3.1 dev minionet onlink proto 109"],
+    &["ip route add 10.32.77.0/24 via 10.32.2.1 dev minionet onlink proto 109"],
+    &["ip neigh del 10.32.2.1 dev minionet"],
+    &["ip neigh flush dev minionet nud permanent"],
+    &["ip neigh replace 10.32.2.1 lladdr 02:00:00:00:00:09 dev minionet nud permanent"],
+    &["ip neigh replace 10.32.2.1 lladdr 0e:6d:00:00:00:02 dev minionet nud reachable"],
+    &["bridge fdb del 0e:6d:00:00:00:02 dev minionet dst 172.20.0.2"],
+    &["bridge fdb append 0e:6d:00:00:00:02 dev minionet dst 172.20.0.3"],
+    &["bridge fdb replace 0e:6d:00:00:00:03 dev minionet dst 172.20.0.2"],
+    &["nft flush ruleset"],
+    &["nft delete element inet minionet members4 { 172.20.0.2 }"],
+    &["nft add element inet minionet members4 { 172.20.0.99 }"],
+    // Made anew, as another VXLAN device.
+    &[
+        "ip link del minionet",
+        "ip link add minionet type vxlan id 9 dstport 4790 local 172.20.0.1",
+        "ip link set minionet up",
+    ],
+    // The same, but bound to the interface below it, and learning.
+    &[
+        "ip link del minionet",
+        "ip link add minionet type vxlan id 4097 dstport 4789 local 172.20.0.1 dev eth0 learning",
+    ],
+    // Everything at once, as far as it lies on its own device.
+    &[
+        "nft flush ruleset",
+        "ip route flush proto 109",
+        "ip neigh flush dev minionet nud permanent",
+        "bridge fdb del 0e:6d:00:00:00:02 dev minionet dst 172.20.0.2",
+        "bridge fdb append 0e:6d:00:00:00:03 dev minionet dst 172.20.0.2",
+        "ip addr del 10.32.1.1/32 dev minionet",
+        "ip addr add 10.32.99.1/24 dev minionet",
+        "ip link set minionet mtu 1300 address 02:00:00:00:00:01",
+        "ip link set minionet down",
+    ],
+];
+
+/// What the daemon does when the damage is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Daemon {
+    Watches,
+    Hangs,
+    IsDown,
+}
+
+impl Daemon {
+    /// Does the damage; returns when the daemon can begin to repair it.
+    fn suffers(self, node: &Node, damage: &[&str]) -> Result<()> {
+        match self {
+            // While several things are done one after the other it would repair the first of them.
+            Self::Watches if damage.len() == 1 => inflict(node, damage),
+            Self::Watches | Self::Hangs => {
+                node.signal_daemon(Signal::SIGSTOP)?;
+                inflict(node, damage)?;
+                Ok(node.signal_daemon(Signal::SIGCONT)?)
+            }
+            Self::IsDown => {
+                node.kill_daemon(Signal::SIGKILL)?;
+                inflict(node, damage)?;
+                Ok(node.start_daemon()?)
+            }
+        }
+    }
+}
+
+/// Executes lines whose first word is the program.
+fn inflict(node: &Node, lines: &[&str]) -> Result<()> {
+    for line in lines {
+        node.exec(line.split(' ')).with_context(|| format!("`{line}`"))?;
+    }
+    Ok(())
+}
+
+/// Everything that is ours on a node.
+#[derive(PartialEq, Debug)]
+struct State {
+    device: Vec<String>,
+    tables: Tables,
+    rules: String,
+}
+
+impl State {
+    fn read(node: &Node) -> Result<Self> {
+        // Without the counters.
+        let rules = node.exec(["nft", "-s", "list", "ruleset"])?;
+        Ok(Self { device: device(node)?, tables: Tables::read(node, DEVICE)?, rules })
+    }
+}
+
+/// What is set on the device itself.
+fn device(node: &Node) -> Result<Vec<String>> {
+    let shown = node.json(["ip", "-j", "-d", "addr", "show", "dev", DEVICE])?;
+    let addresses = shown[0]["addr_info"].as_array().context("addresses")?;
+    let mut device: Vec<String> =
+        addresses.iter().map(|address| format!("{}/{}", address["local"], address["prefixlen"])).collect();
+    device.sort();
+    device.extend(["address", "mtu"].map(|key| format!("{key} {}", shown[0][key])));
+    device.push(format!("up {}", shown[0]["flags"].to_string().contains("\"UP\"")));
+    let data = &shown[0]["linkinfo"]["info_data"];
+    device.extend(["id", "port", "local", "link", "learning"].map(|key| format!("{key} {}", data[key])));
+    Ok(device)
+}
+
+fn every_drift_is_repaired_whatever_the_daemon_was_doing() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(3).ttl(3600).config(UNAUDITED).run(|cluster| {
+        let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
+        eventually("all peers", PATIENT, || {
+            let found = Tables::read(node, DEVICE)?;
+            ensure!(found == tables_for([2, 3]), "{found:?}");
+            anyhow::Ok(())
+        })?;
+        let expected = State::read(node)?;
+        for daemon in [Daemon::Watches, Daemon::Hangs, Daemon::IsDown] {
+            let mut slowest = (Duration::ZERO, "");
+            for damage in DAMAGES {
+                let took = repair(node, daemon, damage, &expected)
+                    .with_context(|| format!("{damage:?} while the daemon {daemon:?}"))?;
+                print(&format!(
+                    "drift: {:>7.1} ms, {daemon:?}: {}",
+                    took.as_secs_f64() * 1e3,
+                    damage.join("; ")
+                ));
+                slowest = slowest.max((took, damage[0]));
+            }
+            print(&format!("drift: {daemon:?}, slowest: {:?} ({})", slowest.0, slowest.1));
+            everybody_reaches_everybody(&pods)?;
+        }
+        Ok(())
+    })
+}
+
+/// How long after the damage everything is as it was.
+fn repair(node: &Node, daemon: Daemon, damage: &[&str], expected: &State) -> Result<Duration> {
+    daemon.suffers(node, damage)?;
+    let start = Instant::now();
+    eventually("the repair", LONG, || {
+        let found = State::read(node)?;
+        ensure!(found == *expected, "{found:?} instead of {expected:?}");
+        anyhow::Ok(())
+    })?;
+    let took = start.elapsed();
+    // A repair that goes on for ever would show as changes that follow this one.
+    let changes = |log: String| log.lines().filter(|line| line.contains("kernel:")).count();
+    let before = changes(node.log()?);
+    ensure!(State::read(node)? == *expected, "it was right for a moment only");
+    ensure!(changes(node.log()?) == before, "the repair goes on: {}", node.log()?);
+    Ok(took)
+}
