@@ -13,15 +13,14 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || e
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
-RUNNER := $(shell [ "$$(id -u)" = 0 ] || unshare -Urn true 2>/dev/null || ! command -v sudo >/dev/null 2>&1 || \
-  echo "--config \"target.'cfg(unix)'.runner='sudo'\"")
+SUDO := $(shell [ "$$(id -u)" = 0 ] || unshare -Urn true 2>/dev/null || command -v sudo)
 
 # Without optimisation, which here would cost minutes and gain nothing; and the whole workspace, as
 # `make test` does: for a part of it some crates would be compiled anew, with other features.
 demo:
 	@scripts/need ip:iproute2 cc:gcc
 	@$(CARGO) build --workspace --bins
-	@$(CARGO) run --quiet $(RUNNER) --bin netns-testbed -- demo $(ARGS)
+	@MINIONET_SUDO="$(SUDO)" $(CARGO) run --quiet --bin netns-testbed -- demo $(ARGS)
 
 test:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables ping:iputils-ping containerd:containerd crun:crun \
