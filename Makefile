@@ -7,7 +7,7 @@ ARGS ?=
 
 # Root is used where it can be had; otherwise a user namespace does for all but the tests of
 # the container runtime, which are then reported as ignored.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH")
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH" "HOME=$$HOME")
 
 .PHONY: demo test lint build
 
