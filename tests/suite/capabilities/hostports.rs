@@ -75,8 +75,12 @@ fn everybody_reaches_a_host_port_and_the_pod_sees_who_it_is() -> Result<()> {
         web.check()?;
         web.delete()?;
         let node = own.address();
-        nobody_answers(cluster.external(), (node, 8080).into())?;
-        nobody_answers(own, (ip("127.0.0.1"), 8080).into())
+        // A daemon that looks while DEL is at work puts the port back for a moment.
+        let closed =
+            |from: &Namespace, to| eventually("the port to be closed", PATIENT, || nobody_answers(from, to));
+        closed(cluster.external(), (node, 8080).into())?;
+        closed(own, (ip("127.0.0.1"), 8080).into())?;
+        Ok(())
     })
 }
 
