@@ -4,10 +4,10 @@ mod bed;
 mod boot;
 mod collector;
 mod crowd;
+mod departure;
 mod faults;
 mod fuzz;
-mod speed;
-mod storm;
+
 mod trace;
 mod upgrade;
 
@@ -16,11 +16,10 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     [
         faults::trials(),
-        storm::trials(),
         crowd::trials(),
         collector::trials(),
         boot::trials(),
-        speed::trials(),
+        departure::trials(),
         upgrade::trials(),
         fuzz::trials(),
     ]

@@ -1,0 +1,46 @@
+//! DEL makes a pod disappear at once, and leaves the destruction of its interface to the daemon.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use minionet_tests::{Need, trials};
+use netns_testbed::eventually;
+use nix::sys::signal::Signal;
+
+use super::bed::{same, traces};
+use crate::cni::support::{PATIENT, Sandbox, add, addresses, conf, conf_with, del, on_node};
+
+pub fn trials() -> Vec<Trial> {
+    trials![what_the_daemon_is_yet_to_destroy_is_in_nobodys_way => [Need::Program("nft")]]
+}
+
+/// The daemon is held, so that the moment between DEL and the destruction lasts.
+fn what_the_daemon_is_yet_to_destroy_is_in_nobodys_way() -> Result<()> {
+    on_node(|node| {
+        let sandbox = Sandbox::new(node, "c1")?;
+        let other = Sandbox::new(node, "c2")?;
+        let before = traces(node, &sandbox)?;
+        node.signal_daemon(Signal::SIGSTOP)?;
+        let result = add(node, &sandbox.attachment, &conf("1.1.0"))?;
+        let host_links =
+            |text: &str| Ok::<_, anyhow::Error>(node.exec(["ip", "-o", "link"])?.matches(text).count());
+        ensure!(host_links(": mnet")? == 1, "one host end");
+        del(node, &sandbox.attachment, &conf("1.1.0"))?;
+        ensure!(host_links(": mnet")? == 1, "it is still there: nobody waited for it to go");
+        ensure!(!sandbox.links()?.contains(&"eth0".to_owned()), "the container has lost it");
+        // Its address can be had by another at once, which is reached under it.
+        let address = addresses(&result)?.remove(0);
+        let same_address = conf_with(serde_json::json!({"args": {"cni": {"ips": [address]}}}));
+        let given = add(node, &other.attachment, &same_address)?;
+        ensure!(addresses(&given)?.contains(&address), "{given}");
+        netns_testbed::traffic::Ping::to(address.parse()?).send(node, PATIENT)?;
+        // And the same container can be attached under the same name.
+        add(node, &sandbox.attachment, &conf("1.1.0"))?;
+        del(node, &other.attachment, &conf("1.1.0"))?;
+        del(node, &sandbox.attachment, &conf("1.1.0"))?;
+        node.signal_daemon(Signal::SIGCONT)?;
+        for sandbox in [&sandbox, &other] {
+            eventually("the daemon to destroy the rest", PATIENT, || same(&before, &traces(node, sandbox)?))?;
+        }
+        Ok(())
+    })
+}
