@@ -24,6 +24,7 @@ pub mod health;
 pub mod histogram;
 pub mod identity;
 pub mod membership;
+pub mod metrics;
 pub mod nft;
 pub mod overlay;
 pub mod plan;

@@ -19,6 +19,7 @@ mod plan;
 mod probe;
 mod resolve;
 mod run;
+mod service;
 mod settings;
 mod sysctls;
 

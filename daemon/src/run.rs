@@ -17,6 +17,7 @@ use crate::logging;
 use crate::node::Node;
 use crate::notices::Notices;
 use crate::resolve::Lookups;
+use crate::service::Service;
 use crate::settings;
 
 /// How long to wait after a notification for those that follow it, before looking at the tables.
@@ -49,6 +50,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut repair: Option<Instant> = None;
     collector::start(&config)?;
     let mut reporter = Reporter::default();
+    let mut service = Service::start(&config);
     let mut node = Node::new(config)?;
 
     loop {
@@ -82,6 +84,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                     info!("configuration taken over");
                     names = config.names();
                     audit = audits(&config);
+                    service.reconfigure(&config);
                     // A question that is on its way goes back to nobody; the next one asks anew.
                     asking = None;
                     lookups = Some(Lookups::new(&config));
@@ -90,11 +93,14 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 Err(error) => error!("the configuration stays as it was: {error:#}"),
             },
             () = node.probe().due() => node.work_probe(),
+            work = service.next() => service.work(work, &node),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
         reporter.report(node.state(), audit.period());
+        service.notice(&node);
     }
+    service.stop(&node);
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
 }

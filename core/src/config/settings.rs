@@ -205,6 +205,21 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "Time between two probes of a peer that answers",
     ),
+    one(
+        "metrics_address",
+        "MINIONET_METRICS_ADDRESS",
+        "ADDRESS:PORT|PATH",
+        "127.0.0.1:4798",
+        "Where /metrics, /healthz and /readyz are served: an address of this node, the path of a socket, or off",
+    ),
+    Setting {
+        key: "metrics_every_peer",
+        env: "MINIONET_METRICS_EVERY_PEER",
+        shape: Shape::Switch,
+        value: "BOOL",
+        default: "false",
+        help: "Whether every peer gets metrics of its own, and not only the ten worst of those with a problem",
+    },
     Setting {
         key: "masquerade",
         env: "MINIONET_MASQUERADE",

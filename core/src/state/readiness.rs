@@ -5,7 +5,7 @@ use super::{Journal, Readiness};
 impl Readiness {
     /// Judges from whether this node's address is known, whether there are peers from an earlier
     /// run, and what was done so far.
-    pub(super) fn judge(own_known: bool, restored: bool, journal: &Journal) -> Self {
+    pub fn judge(own_known: bool, restored: bool, journal: &Journal) -> Self {
         let mut lacks = Vec::new();
         let mut lack = |lacking: bool, text: &str| {
             if lacking {

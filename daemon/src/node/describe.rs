@@ -4,7 +4,7 @@ use minionet_core::constants::DEVICE;
 use minionet_core::membership::Event;
 use minionet_core::overlay;
 use minionet_core::probe::Times;
-use minionet_core::state::{self, Facts, Journal, State};
+use minionet_core::state::{self, Facts, Journal, Readiness, State};
 
 use super::{Node, log};
 
@@ -28,6 +28,12 @@ impl Node {
             journal: &self.journal,
         };
         state::describe(facts, now)
+    }
+
+    /// Whether the overlay is formed.
+    pub fn readiness(&self) -> Readiness {
+        let restored = self.membership.peers().next().is_some();
+        Readiness::judge(self.own.is_some(), restored, &self.journal)
     }
 
     /// What was done.
