@@ -30,3 +30,4 @@ pub mod overlay;
 pub mod plan;
 pub mod probe;
 pub mod state;
+pub mod status;

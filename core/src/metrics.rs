@@ -54,8 +54,7 @@ fn daemon(state: &State, facts: &Facts<'_>) -> Vec<Family> {
             .value(f64::from(u8::from(state.readiness.ready))),
         gauge("minionet_troubles", "How many things are wrong; `minionetd status` names them.")
             .value(state.troubles.len() as f64),
-        gauge("minionet_pods", "Interfaces of pods that are attached to this node.")
-            .value(facts.pods as f64),
+        gauge("minionet_pods", "Interfaces of pods that are attached to this node.").value(facts.pods as f64),
         gauge("minionet_pods_max", "Interfaces of pods for which this node has addresses.")
             .value(facts.pods_most as f64),
     ]

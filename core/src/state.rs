@@ -196,11 +196,13 @@ pub enum Standing {
     Refused,
     /// No peer, and that is as it should be: of the other address family, for example.
     Ignored,
+    /// In the kernel, and nobody tells what it is: the daemon has left no state.
+    Unknown,
 }
 
 impl Standing {
-    /// Every standing, with its name in documents.
-    pub const ALL: [(Standing, &'static str); 5] = [
+    /// Every standing that the daemon tells of, with its name in documents.
+    pub const TOLD: [(Standing, &'static str); 5] = [
         (Standing::Active, "active"),
         (Standing::Missing, "missing"),
         (Standing::Held, "held"),
@@ -210,7 +212,7 @@ impl Standing {
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(standing, _)| *standing == self).map_or("", |(_, name)| name)
+        Self::TOLD.iter().find(|(standing, _)| *standing == self).map_or("unknown", |(_, name)| name)
     }
 
     /// Whether it is a peer, and programmed.
@@ -229,11 +231,11 @@ pub struct Peer {
     /// Why, for one that is held, refused or ignored.
     pub reason: Option<String>,
     /// Since when it is so; for one that is missing or held, since it was first missed.
-    pub since: u64,
+    pub since: Option<u64>,
     /// When it was first seen.
-    pub first_seen: u64,
+    pub first_seen: Option<u64>,
     /// When it was last seen.
-    pub last_seen: u64,
+    pub last_seen: Option<u64>,
     /// Whether DNS has listed it since the daemon started.
     pub confirmed: bool,
     /// Complete answers without it.

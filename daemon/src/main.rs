@@ -21,6 +21,7 @@ mod resolve;
 mod run;
 mod service;
 mod settings;
+mod status;
 mod sysctls;
 
 use std::process::ExitCode;
@@ -28,13 +29,16 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let result = match matches.subcommand() {
-        Some(("run", matches)) => run::run(matches),
-        Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
+        Some(("run", matches)) => run::run(matches).map(done),
+        Some(("plan", matches)) => {
+            settings::gather(matches).and_then(|config| plan::run(&config, matches)).map(done)
+        }
+        Some((name, matches)) if status::Part::named(name).is_some() => status::run(name, matches),
         // The command line demands one of the above.
-        _ => Ok(()),
+        _ => Ok(ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             use std::io::Write;
             // If even this cannot be written there is nobody left to tell.
@@ -42,4 +46,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is done and has nothing to judge is a success.
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

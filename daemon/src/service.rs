@@ -131,7 +131,8 @@ impl Service {
             Question::Health => Answer::text(true, "ok\n".to_owned()),
             Question::Readiness => {
                 let readiness = node.readiness();
-                let text = if readiness.ready { "ok\n".to_owned() } else { readiness.lacks.join("\n") + "\n" };
+                let text =
+                    if readiness.ready { "ok\n".to_owned() } else { readiness.lacks.join("\n") + "\n" };
                 Answer::text(readiness.ready, text)
             }
         }

@@ -248,7 +248,9 @@ fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
     if text.starts_with('/') {
         return match text.len() {
             ..=SOCKET_PATH_MAX => Ok(Some(Endpoint::Unix(text.to_owned()))),
-            _ => Err(format!("\"{text}\" is longer than the {SOCKET_PATH_MAX} octets that a socket's path can have")),
+            _ => Err(format!(
+                "\"{text}\" is longer than the {SOCKET_PATH_MAX} octets that a socket's path can have"
+            )),
         };
     }
     match text.parse::<SocketAddr>() {

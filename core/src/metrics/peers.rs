@@ -14,7 +14,7 @@ pub(super) fn totals(state: &State, times: &Times) -> Vec<Family> {
         "minionet_peers",
         "Addresses that DNS lists or listed, by state: active, missing and held ones are peers.",
     );
-    for (standing, name) in Standing::ALL {
+    for (standing, name) in Standing::TOLD {
         let count = state.peers.iter().filter(|peer| peer.state == standing).count();
         // Of those, some are not remembered one by one.
         let more = if standing == Standing::Ignored { state.ignored_more } else { 0 };
@@ -24,9 +24,9 @@ pub(super) fn totals(state: &State, times: &Times) -> Vec<Family> {
     let Some(probe) = &state.probe else { return all };
     let probes: Vec<&PeerProbe> = state.peers.iter().filter_map(|peer| peer.probe.as_ref()).collect();
     let count = |is: &dyn Fn(&PeerProbe) -> bool| probes.iter().filter(|p| is(p)).count() as f64;
-    let (sent, lost) = probes.iter().fold((0, 0), |(sent, lost), p| {
-        (sent + u64::from(p.requests), lost + u64::from(p.lost))
-    });
+    let (sent, lost) = probes
+        .iter()
+        .fold((0, 0), |(sent, lost), p| (sent + u64::from(p.requests), lost + u64::from(p.lost)));
     let mut loss = gauge(
         "minionet_probe_loss_ratio",
         "Share of the latest requests to all peers (up to 32 each) that got no reply.",

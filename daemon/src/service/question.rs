@@ -17,8 +17,7 @@ pub enum Question {
 
 impl Question {
     /// What root may ask.
-    pub const ALL: &[Question] =
-        &[Question::State, Question::Metrics, Question::Health, Question::Readiness];
+    pub const ALL: &[Question] = &[Question::State, Question::Metrics, Question::Health, Question::Readiness];
 
     /// What everybody may ask who reaches the address.
     pub const OPEN: &[Question] = &[Question::Metrics, Question::Health, Question::Readiness];
