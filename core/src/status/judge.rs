@@ -68,7 +68,8 @@ fn daemon(report: &Report, found: &mut Findings) {
     match report.running {
         Running::Yes => {}
         Running::Never => found.fail(
-            "minionetd has not run on this host since its start: start it, as in systemctl start minionetd"
+            "minionetd has never run since this host was started, or what it left was removed: start it, as in \
+             systemctl start minionetd"
                 .into(),
         ),
         Running::No => found.fail(format!(

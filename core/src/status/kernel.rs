@@ -9,6 +9,9 @@ use crate::overlay::{self, Local, NextHop, Observed, Overlay};
 use crate::plan::{Block, NodePlan};
 use crate::state::{Peer, Standing, State};
 
+/// What is said of a device that is not set up.
+const DOWN: &str = "it is down";
+
 /// Every peer with what the kernel lacks of it. Where the daemon has left nothing, those that the
 /// kernel still knows.
 pub(super) fn peers(state: Option<&State>, observed: Option<&Observed>) -> Vec<PeerReport> {
@@ -90,9 +93,21 @@ fn lacks(peer: &Peer, wanted: &Overlay, observed: &Observed, routes: &Routes<'_>
 /// The peers that only the kernel knows.
 fn left_behind(observed: &Observed) -> Vec<PeerReport> {
     let fdb = observed.fdb.iter().filter(|(mac, _)| mac.is_vtep());
-    fdb.map(|(mac, node)| PeerReport {
+    fdb.map(|(mac, node)| known_by_kernel(observed, *mac, *node)).collect()
+}
+
+fn known_by_kernel(observed: &Observed, mac: MacAddr, address: IpAddr) -> PeerReport {
+    let neighbours: Vec<IpAddr> =
+        observed.neighbours.iter().filter(|(_, n)| n.mac == Some(mac)).map(|(vtep, _)| *vtep).collect();
+    let via = |hop: &IpAddr| *hop == address || neighbours.contains(hop);
+    let routes = observed.routes.iter().filter_map(|route| Some((route.dst, route.gateway.filter(via)?)));
+    let blocks: Vec<Block> = routes.map(|(cidr, gateway)| Block { cidr, gateway }).collect();
+    let lacks = [("neighbour", neighbours.is_empty()), ("route", blocks.is_empty())];
+    let lacks: Vec<String> =
+        lacks.into_iter().filter(|(_, lacking)| *lacking).map(|(what, _)| what.to_owned()).collect();
+    PeerReport {
         peer: Peer {
-            address: *node,
+            address,
             state: Standing::Unknown,
             reason: None,
             since: None,
@@ -102,23 +117,13 @@ fn left_behind(observed: &Observed) -> Vec<PeerReport> {
             absent_answers: 0,
             flaps: 0,
             names: Vec::new(),
-            mac: Some(*mac),
-            blocks: blocks_behind(observed, *mac),
+            mac: Some(mac),
+            blocks,
             probe: None,
         },
-        programmed: Some(true),
-        lacks: Vec::new(),
-    })
-    .collect()
-}
-
-fn blocks_behind(observed: &Observed, mac: MacAddr) -> Vec<Block> {
-    let gateways = observed.neighbours.iter().filter(|(_, n)| n.mac == Some(mac));
-    let blocks = gateways.flat_map(|(gateway, _)| {
-        let routes = observed.routes.iter().filter(|r| r.gateway == Some(*gateway));
-        routes.map(|route| Block { cidr: route.dst, gateway: *gateway })
-    });
-    blocks.collect()
+        programmed: Some(lacks.is_empty()),
+        lacks,
+    }
 }
 
 /// The device, the table, and the number of routes.
@@ -138,7 +143,11 @@ pub(super) fn summary(evidence: &KernelEvidence, state: Option<&State>) -> Kerne
         addresses: observed.addresses.iter().map(|(address, _)| *address).collect(),
     });
     Kernel {
-        differences: wanted.map(|wanted| differences(&wanted, observed)).unwrap_or_default(),
+        differences: match &wanted {
+            Some(wanted) => differences(wanted, observed),
+            // Without knowing more: a device that is down is of no use.
+            None => observed.device.iter().filter(|d| !d.up).map(|_| DOWN.to_owned()).collect(),
+        },
         device,
         table: evidence.table,
         routes: observed.routes.len(),
@@ -166,7 +175,7 @@ fn differences(wanted: &Overlay, observed: &Observed) -> Vec<String> {
     compare("MAC", or_none(found.mac.map(|m| m.to_string())), device.mac.to_string());
     compare("MTU", found.mtu.to_string(), device.mtu.to_string());
     if !found.up {
-        differences.push("it is down".to_owned());
+        differences.push(DOWN.to_owned());
     }
     if found.foreign_features {
         differences.push("it learns, or is bound to an interface".to_owned());

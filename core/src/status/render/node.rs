@@ -130,7 +130,7 @@ fn device(report: &Report, lines: &mut Lines) {
     let Some(kernel) = &report.kernel else { return };
     let device = match &kernel.device {
         None => "not there",
-        Some(_) if report.device.is_none() => "there",
+        Some(_) if kernel.differences.is_empty() && report.device.is_none() => "there",
         Some(_) if kernel.differences.is_empty() => "as it should be",
         Some(_) => "not as it should be",
     };
