@@ -1,11 +1,15 @@
 //! Tables that fit: aligned columns where there is room, and otherwise each row on several lines.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use super::{Colour, Style};
 
-/// Blanks between two columns.
-const GAP: usize = 2;
+/// Blanks between two columns where there is room, and where there is little.
+const GAPS: [usize; 2] = [2, 1];
+
+/// Blanks before the columns on further lines.
+const INDENT: usize = 4;
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +53,8 @@ impl Table {
     }
 
     /// The text, at most as wide as the style says as long as single cells are not wider. Columns
-    /// that do not fit on the first line go to further ones, in every row alike.
+    /// come closer together where that is enough; otherwise those that do not fit on the first line
+    /// go to further ones, in every row alike.
     pub(super) fn text(&self, style: Style) -> String {
         if self.rows.is_empty() {
             return String::new();
@@ -61,56 +66,60 @@ impl Table {
                 cells.chain(head.get(column)).map(Cell::width).max().unwrap_or(0)
             })
             .collect();
-        let lines = split(&widths, style.width);
+        let whole = |gap: &usize| widths.iter().sum::<usize>() + gap * (widths.len() - 1) <= style.width;
+        let gap = GAPS.into_iter().find(whole).unwrap_or(GAPS[0]);
+        let layout = Layout { lines: split(&widths, gap, style.width), widths, gap };
         let mut text = String::new();
         for row in std::iter::once(&head).chain(&self.rows) {
-            for (number, columns) in lines.iter().enumerate() {
-                let line = line(row, columns.clone(), &widths, number > 0, style);
-                // A row that continues another one has nothing on most of its lines.
-                if number == 0 || !line.trim().is_empty() {
-                    let _ = writeln!(text, "{line}");
-                }
+            // A row that continues another one has nothing on most of its lines.
+            for line in layout.lines(row, style).filter(|line| !line.is_empty()) {
+                let _ = writeln!(text, "{line}");
             }
         }
         text
     }
 }
 
-fn line(
-    row: &[Cell],
-    columns: std::ops::Range<usize>,
-    widths: &[usize],
-    further: bool,
-    style: Style,
-) -> String {
-    let empty = Cell::default();
-    // Behind the last cell with a text nothing is padded.
-    let last =
-        columns.clone().rev().find(|column| row.get(*column).is_some_and(|cell| !cell.text.is_empty()));
-    let Some(last) = last else { return String::new() };
-    let mut line = " ".repeat(if further { 2 * GAP } else { 0 });
-    for column in columns.start..=last {
-        let cell = row.get(column).unwrap_or(&empty);
-        let width = if column == last { 0 } else { widths[column] };
-        line += &cell.padded(width, style);
-        if column != last {
-            line += &" ".repeat(GAP);
-        }
+/// Where each column goes.
+struct Layout {
+    lines: Vec<Range<usize>>,
+    widths: Vec<usize>,
+    gap: usize,
+}
+
+impl Layout {
+    fn lines<'a>(&'a self, row: &'a [Cell], style: Style) -> impl Iterator<Item = String> + 'a {
+        self.lines.iter().enumerate().map(move |(number, columns)| {
+            let indent = if number == 0 { 0 } else { INDENT };
+            self.line(row, columns.clone(), indent, style)
+        })
     }
-    line
+
+    fn line(&self, row: &[Cell], columns: Range<usize>, indent: usize, style: Style) -> String {
+        let has_text = |column: &usize| row.get(*column).is_some_and(|cell| !cell.text.is_empty());
+        // Behind the last cell with a text nothing is padded.
+        let Some(last) = columns.clone().rev().find(has_text) else { return String::new() };
+        let empty = Cell::default();
+        let mut line = " ".repeat(indent);
+        for column in columns.start..last {
+            let cell = row.get(column).unwrap_or(&empty);
+            line += &cell.padded(self.widths[column], style);
+            line += &" ".repeat(self.gap);
+        }
+        line + &row.get(last).unwrap_or(&empty).padded(0, style)
+    }
 }
 
 /// Which columns go on which line.
-fn split(widths: &[usize], most: usize) -> Vec<std::ops::Range<usize>> {
+fn split(widths: &[usize], gap: usize, most: usize) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     let (mut start, mut used) = (0, 0);
     for (column, width) in widths.iter().enumerate() {
-        let indent = if start > 0 { 2 * GAP } else { 0 };
-        if column > start && indent + used + GAP + width > most {
+        if column > start && used + gap + width > most {
             lines.push(start..column);
-            (start, used) = (column, *width);
+            (start, used) = (column, INDENT + width);
         } else {
-            used += width + if column > start { GAP } else { 0 };
+            used += width + if column > start { gap } else { 0 };
         }
     }
     lines.push(start..widths.len());
@@ -136,7 +145,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const NARROW: Style = Style { width: 20, colours: false };
+    const NARROW: Style = Style { width: 19, colours: false };
 
     fn table() -> Table {
         let mut table = Table::new(&["NAME", "VALUE", "REST"]);
@@ -157,7 +166,13 @@ mod tests {
     fn what_does_not_fit_goes_to_the_next_line() {
         let expected = "NAME       VALUE\n    REST\na          1\n    x\nlong name\n    y\nb\n";
         assert_eq!(table().text(NARROW), expected);
-        assert!(table().text(NARROW).lines().all(|line| line.len() <= 20));
+        assert!(table().text(NARROW).lines().all(|line| line.len() <= 19));
+    }
+
+    #[test]
+    fn columns_come_closer_where_that_is_enough() {
+        let text = table().text(Style { width: 21, colours: false });
+        assert!(text.starts_with("NAME      VALUE REST\n"), "{text}");
     }
 
     #[test]
