@@ -24,7 +24,7 @@ demo:
 
 test:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables ping:iputils-ping containerd:containerd crun:crun \
-	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
+	  busybox:busybox-static promtool:prometheus /usr/lib/cni/bridge:containernetworking-plugins
 	$(AS_ROOT) $(CARGO) test
 
 lint:

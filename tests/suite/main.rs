@@ -14,6 +14,7 @@ mod overlay;
 mod pods;
 mod probe;
 mod robust;
+mod status;
 mod testbed;
 
 use std::io::Write;
@@ -35,6 +36,7 @@ fn trials() -> Vec<Trial> {
         pods::trials(),
         probe::trials(),
         robust::trials(),
+        status::trials(),
         testbed::trials(),
     ];
     groups.into_iter().flatten().collect()
