@@ -85,7 +85,8 @@ fn watch(runtime: &Runtime, part: Part, json: bool, pause: Duration) -> Result<E
         if !going {
             return Ok(ExitCode::SUCCESS);
         }
-        runtime.block_on(sleep(pause));
+        // Made inside: a timer needs the runtime around it.
+        runtime.block_on(async { sleep(pause).await });
     }
 }
 

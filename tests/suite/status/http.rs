@@ -54,8 +54,10 @@ fn health_is_well_and_readiness_waits_for_dns() -> Result<()> {
 fn readiness_goes_with_the_device() -> Result<()> {
     cluster().nodes(1).run(|cluster| {
         let node = cluster.node(0);
-        // A device that is not ours to delete has the name.
+        // A device that is not ours to delete has the name, before the daemon can make its own.
+        node.signal_daemon(Signal::SIGSTOP)?;
         node.ip("link del minionet\nlink add minionet type bridge")?;
+        node.signal_daemon(Signal::SIGCONT)?;
         eventually("readiness to go", PATIENT, || {
             let (status, body) = get(node, "/readyz")?;
             ensure!(status == 503 && body.contains("VXLAN device"), "{status} {body}");
