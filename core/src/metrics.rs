@@ -129,7 +129,7 @@ fn kernel(state: &State, meters: &Meters) -> Vec<Family> {
     if let Some(device) = &state.device {
         routes = routes.value(device.peer_routes as f64);
         refused = refused.value(device.refused as f64);
-        mtu = mtu.value(f64::from(device.mtu));
+        mtu = mtu.value(f64::from(device.vtep.mtu));
     }
     vec![
         counter(

@@ -28,7 +28,7 @@ use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Its name, at most 15 octets.
     pub name: String,

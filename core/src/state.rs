@@ -24,7 +24,7 @@ pub use self::journal::{Cause, Journal, Meters};
 use crate::addr::{Cidr, MacAddr};
 use crate::identity::Basis;
 use crate::membership::{DepartedView, MassView, NameView, Thresholds};
-use crate::overlay::Encapsulation;
+use crate::overlay::{self, Encapsulation};
 use crate::plan::{Block, NodePlan};
 use crate::probe::view::{Counters, PeerProbe};
 
@@ -137,18 +137,9 @@ pub struct PodNetwork {
 /// The VXLAN device as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Its name.
-    pub name: String,
-    /// The VXLAN network identifier.
-    pub vni: u32,
-    /// The UDP port of VXLAN.
-    pub port: u16,
-    /// The source address of its packets.
-    pub local: IpAddr,
-    /// Its MAC.
-    pub mac: MacAddr,
-    /// Its MTU in octets.
-    pub mtu: u32,
+    /// How it should be made.
+    #[serde(flatten)]
+    pub vtep: overlay::Device,
     /// Which peers' packets are encapsulated.
     pub encapsulation: Encapsulation,
     /// How many routes to peers there should be.

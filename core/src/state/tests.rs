@@ -147,17 +147,15 @@ pub(crate) fn state() -> State {
         underlay_mtu: 1500,
         pod_mtu: 1450,
     };
-    let device = Device {
+    let vtep = crate::overlay::Device {
         name: "minionet".into(),
         vni: 4097,
         port: 4789,
         local: own,
         mac: me.mac,
         mtu: 1450,
-        encapsulation: Encapsulation::Always,
-        peer_routes: 6,
-        refused: 0,
     };
+    let device = Device { vtep, encapsulation: Encapsulation::Always, peer_routes: 6, refused: 0 };
     let facts = Facts {
         daemon: Daemon { version: "0.1.0".into(), pid: 4711, started: NOW - 7300 },
         membership: membership.view(),

@@ -41,15 +41,7 @@ fn wanted(state: &State) -> Option<Overlay> {
         encapsulation: device.encapsulation,
     };
     let peers: Vec<NodePlan> = state.peers.iter().filter_map(place).collect();
-    let device = overlay::Device {
-        name: device.name.clone(),
-        vni: device.vni,
-        port: device.port,
-        local: device.local,
-        mac: device.mac,
-        mtu: device.mtu,
-    };
-    Some(overlay::desired(device, &local, &peers))
+    Some(overlay::desired(device.vtep.clone(), &local, &peers))
 }
 
 fn place(peer: &Peer) -> Option<NodePlan> {

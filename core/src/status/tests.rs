@@ -25,7 +25,7 @@ const INDEX: u32 = 7;
 
 /// A kernel that holds exactly what a state needs.
 fn kernel(state: &State) -> Observed {
-    let (node, device) = (state.node.as_ref().unwrap(), state.device.as_ref().unwrap());
+    let (node, device) = (state.node.as_ref().unwrap(), &state.device.as_ref().unwrap().vtep);
     let mut observed = Observed {
         device: Some(ObservedDevice {
             index: INDEX,

@@ -72,13 +72,16 @@ impl Node {
 
     fn describe_device(&self) -> Option<state::Device> {
         let own = self.own.as_ref()?;
-        Some(state::Device {
+        let vtep = overlay::Device {
             name: DEVICE.to_owned(),
             vni: self.config.vni,
             port: self.config.port,
             local: own.identity.address,
             mac: own.me.mac,
             mtu: overlay::overlay_mtu(own.plan.underlay(), self.underlay_mtu),
+        };
+        Some(state::Device {
+            vtep,
             encapsulation: self.config.encapsulation,
             peer_routes: self.wanted.peer_routes.unwrap_or_default(),
             refused: 0,

@@ -118,7 +118,7 @@ fn blocks(place: &NodePlan) -> String {
 }
 
 fn device(report: &Report, lines: &mut Lines) {
-    if let Some(device) = &report.device {
+    if let Some(device) = report.device.as_ref().map(|device| &device.vtep) {
         lines.add(
             "device",
             &format!(

@@ -64,7 +64,7 @@ fn rate(octets: u64) -> String {
     let bits = octets.saturating_mul(8);
     let units = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1000, "kbit/s")];
     match units.into_iter().find(|(size, _)| bits >= *size) {
-        Some((size, unit)) if bits % size == 0 => format!("{} {unit}", bits / size),
+        Some((size, unit)) if bits.is_multiple_of(size) => format!("{} {unit}", bits / size),
         Some((size, unit)) => format!("{:.1} {unit}", bits as f64 / size as f64),
         None => format!("{bits} bit/s"),
     }
