@@ -339,10 +339,10 @@ fn keys(value: &Value, path: &str, into: &mut BTreeSet<String>) {
             }
         }
         Value::Array(list) => list.iter().for_each(|value| keys(value, &format!("{path}[]"), into)),
-        Value::Null => drop(into.insert(format!("{path} null"))),
-        Value::Bool(_) => drop(into.insert(format!("{path} boolean"))),
-        Value::Number(_) => drop(into.insert(format!("{path} number"))),
-        Value::String(_) => drop(into.insert(format!("{path} string"))),
+        Value::Null => into.extend([format!("{path} null")]),
+        Value::Bool(_) => into.extend([format!("{path} boolean")]),
+        Value::Number(_) => into.extend([format!("{path} number")]),
+        Value::String(_) => into.extend([format!("{path} string")]),
     }
 }
 

@@ -75,7 +75,7 @@ fn a_healthy_node_shows_everything_in_80_columns() -> Result<()> {
 
 /// Keys with the kinds of their values, as in the file that the unit tests compare with.
 fn keys(value: &Value, path: &str, into: &mut BTreeSet<String>) {
-    let mut leaf = |kind: &str| drop(into.insert(format!("{path} {kind}")));
+    let mut leaf = |kind: &str| into.extend([format!("{path} {kind}")]);
     match value {
         Value::Object(map) => map.iter().for_each(|(key, value)| {
             let data = [".dns.replies", ".repairs.counts", ".rounds.changes"].contains(&path);
