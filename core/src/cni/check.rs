@@ -33,7 +33,7 @@ pub struct End {
     pub doomed: bool,
 }
 
-/// A permanent neighbour.
+/// A neighbour whose MAC is known.
 pub type Neighbour = (IpAddr, MacAddr);
 
 /// What the kernel holds for one attachment.
@@ -43,7 +43,7 @@ pub struct Observed {
     pub host: Option<End>,
     /// Addresses to which the host has a route through that end.
     pub host_routes: Vec<IpAddr>,
-    /// Permanent neighbours on that end.
+    /// Neighbours on that end.
     pub host_neighbours: Vec<Neighbour>,
     /// Whether the loopback device of the container is up.
     pub loopback_up: bool,
@@ -55,7 +55,7 @@ pub struct Observed {
     pub on_link: Vec<IpAddr>,
     /// Next hops of default routes through it.
     pub defaults: Vec<IpAddr>,
-    /// Permanent neighbours on it.
+    /// Neighbours on it.
     pub pod_neighbours: Vec<Neighbour>,
 }
 
@@ -85,11 +85,13 @@ pub fn differences(record: &Record, result: &CniResult, observed: &Observed) -> 
         for assigned in &record.link.addresses {
             let (address, mac) = (assigned.address, pod.mac.unwrap_or(record.link.mac));
             if !observed.host_neighbours.contains(&(address, mac)) {
-                found.push(format!("the host has no permanent neighbour {address} with the MAC {mac}"));
+                found.push(format!("the host does not know the neighbour {address} with the MAC {mac}"));
             }
             let (gateway, mac) = (assigned.gateway, host.mac.unwrap_or(record.link.host_mac));
-            if !observed.pod_neighbours.contains(&(gateway, mac)) {
-                found.push(format!("the container has no permanent neighbour {gateway} with the MAC {mac}"));
+            // The kernel forgets all neighbours when a MAC is set, be it the same, and asks again.
+            let wrong = |(known, other): &&Neighbour| *known == gateway && *other != mac;
+            if let Some((_, other)) = observed.pod_neighbours.iter().find(wrong) {
+                found.push(format!("the container takes {other} for the MAC of {gateway}, which is {mac}"));
             }
         }
     }

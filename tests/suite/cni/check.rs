@@ -58,16 +58,18 @@ fn what_was_just_made_is_in_order() -> Result<()> {
 /// Cases 66 to 71: a change in the container or on the host, and what the error names.
 fn damage_to_the_attachment_is_found() -> Result<()> {
     // Commands of ip(8) with {host} for the host's end, and of a shell.
-    const IN_POD: [(&str, &str); 7] = [
+    const IN_POD: [(&str, &str); 8] = [
+        ("neigh replace fd00:32:0:1::1 lladdr 02:00:00:00:00:09 dev eth0", "fd00:32:0:1::1"),
         ("link del eth0", "eth0"),
         ("addr del 10.32.1.50/32 dev eth0", "10.32.1.50"),
         ("addr del fd00:32:0:1::50/128 dev eth0", "fd00:32:0:1::50"),
         ("route del default", "10.32.1.1"),
         ("-6 route del default", "fd00:32:0:1::1"),
         ("link set eth0 down", "eth0"),
-        ("neigh del 10.32.1.1 dev eth0", "10.32.1.1"),
+        ("neigh replace 10.32.1.1 lladdr 02:00:00:00:00:09 dev eth0", "10.32.1.1"),
     ];
-    const ON_HOST: [(&str, &str); 5] = [
+    const ON_HOST: [(&str, &str); 6] = [
+        ("ip neigh replace 10.32.1.50 lladdr 02:00:00:00:00:09 dev {host}", "10.32.1.50"),
         ("ip link set {host} down", "{host}"),
         ("ip route del 10.32.1.50", "10.32.1.50"),
         ("ip -6 route del fd00:32:0:1::50", "fd00:32:0:1::50"),
