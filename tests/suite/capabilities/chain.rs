@@ -139,18 +139,20 @@ fn a_chained_tuning_changes_the_mac() -> Result<()> {
                 Ping::to(address).send(node, PATIENT).with_context(|| format!("to {address}"))?;
             }
             // What is learned grows old, and is asked for anew.
-            for side in [&*web as &Namespace, node] {
-                let settings = "for device in /proc/sys/net/ipv[46]/neigh/*; do \
-                    echo 10 > $device/base_reachable_time_ms; echo 0 > $device/delay_first_probe_time; done";
-                side.exec(["sh", "-c", settings])?;
+            for (side, device) in sides(node, &web)? {
+                let settings = format!(
+                    "for settings in /proc/sys/net/ipv[46]/neigh/{device}; do \
+                     echo 10 > $settings/base_reachable_time_ms; echo 0 > $settings/delay_first_probe_time; done"
+                );
+                side.exec(["sh", "-c", &settings])?;
             }
             nobody_knows_anybody(node, &web)?;
             for target in &outside {
                 web.ping(*target, PATIENT).with_context(|| format!("to {target}"))?;
             }
-            for side in [&*web as &Namespace, node] {
+            for (side, device) in sides(node, &web)? {
                 eventually("what is known to grow old", PATIENT, || {
-                    let fresh = side.exec(["ip", "neigh", "show", "nud", "reachable"])?;
+                    let fresh = side.exec(["ip", "neigh", "show", "nud", "reachable", "dev", device])?;
                     ensure!(fresh.is_empty(), "{fresh}");
                     anyhow::Ok(())
                 })?;
@@ -164,10 +166,15 @@ fn a_chained_tuning_changes_the_mac() -> Result<()> {
     })
 }
 
+/// Both sides of a pod's link.
+fn sides<'a>(node: &'a Node, pod: &'a Pod) -> Result<[(&'a Namespace, &'a str); 2]> {
+    let host = pod.result()["interfaces"][0]["name"].as_str().context("the host's end")?;
+    Ok([(node, host), (pod, "eth0")])
+}
+
 /// Makes both sides of a pod's link forget each other.
 fn nobody_knows_anybody(node: &Node, pod: &Pod) -> Result<()> {
-    let host = pod.result()["interfaces"][0]["name"].as_str().context("the host's end")?;
-    for (side, device) in [(node as &Namespace, host), (&**pod, "eth0")] {
+    for (side, device) in sides(node, pod)? {
         for family in ["-4", "-6"] {
             side.exec(["ip", family, "neigh", "flush", "nud", "all", "dev", device])?;
             let left = side.exec(["ip", family, "neigh", "show", "nud", "all", "dev", device])?;
