@@ -23,6 +23,7 @@ use minionet_pods::undo;
 
 use self::error::AddError;
 use self::prepare::Prepared;
+pub use self::prepare::mtu;
 use crate::facts::Directories;
 use crate::stdio;
 

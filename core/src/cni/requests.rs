@@ -104,7 +104,9 @@ impl Requests {
             (None, Some(text)) => text.split(',').map(|t| ip(CNI_ARGS, t)).collect::<Result<_, _>>()?,
             (None, None) => Vec::new(),
         };
-        let macs = sources.iter().find_map(|(origin, map)| Some((*origin, get((*map)?, "mac")?)));
+        // An empty text is none, as Go leaves it where nothing is set.
+        let mac_in = |map| get(map, "mac").filter(|value| value.as_str() != Some(""));
+        let macs = sources.iter().find_map(|(origin, map)| Some((*origin, mac_in((*map)?)?)));
         let mac = match (macs, &args.mac) {
             (Some((origin, Value::String(text))), _) => mac(origin, text)?,
             (Some((_, other)), _) => return Err(ConfError::kind("mac", "a string", other).into()),
@@ -133,15 +135,16 @@ fn ip_list(origin: &'static str, value: &Value) -> Result<Vec<IpAddr>, RequestEr
     items.iter().map(|item| ip(origin, item.as_str().ok_or_else(wrong)?)).collect()
 }
 
-/// An address; a prefix length behind it must make sense, and says nothing.
+/// An address; a prefix length behind it must make sense, and says nothing. An IPv4 address in the
+/// clothes of IPv6 is that IPv4 address.
 fn ip(origin: &'static str, text: &str) -> Result<IpAddr, RequestError> {
     let wrong = || RequestError::Ip { origin, text: text.to_owned() };
     let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
     let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
     let most = if addr.is_ipv4() { 32 } else { 128 };
     match len.map(str::parse::<u8>) {
-        None => Ok(addr),
-        Some(Ok(len)) if len <= most => Ok(addr),
+        None => Ok(addr.to_canonical()),
+        Some(Ok(len)) if len <= most => Ok(addr.to_canonical()),
         Some(_) => Err(wrong()),
     }
 }

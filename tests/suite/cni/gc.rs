@@ -124,6 +124,7 @@ fn lists_of_the_wrong_kind_remove_nothing() -> Result<()> {
             json!(["c0"]),
             json!([{"containerID": 5, "ifname": "eth0"}]),
             json!([{"containerID": "c0"}]),
+            json!([{"containerID": "", "ifname": ""}]),
         ];
         for list in bad {
             let conf = conf_with(json!({"cni.dev/valid-attachments": list}));

@@ -24,7 +24,8 @@ pub fn trials() -> Vec<Trial> {
 fn a_requested_address_is_given() -> Result<()> {
     on_dual_stack_node(|node| {
         let mut sandbox = Sandbox::new(node, "c1")?;
-        let ways: [(Value, &str, &[&str]); 9] = [
+        let ways: [(Value, &str, &[&str]); 10] = [
+            (json!({"runtimeConfig": {"ips": ["::ffff:10.32.1.77"]}}), "", &["10.32.1.77"]),
             (json!({"runtimeConfig": {"ips": ["10.32.1.77"]}}), "", &["10.32.1.77"]),
             (json!({"runtimeConfig": {"ips": ["10.32.1.77/24"]}}), "", &["10.32.1.77"]),
             (json!({"runtimeConfig": {"IPs": ["10.32.1.77/32"]}}), "", &["10.32.1.77"]),
@@ -71,6 +72,7 @@ fn requests_have_an_order() -> Result<()> {
             (2, by_conf.clone()),
             (1, by_runtime.clone()),
             (1, merged(by_conf.clone(), by_runtime)),
+            (2, merged(by_conf.clone(), json!({"runtimeConfig": {"ips": null, "mac": ""}}))),
         ] {
             let conf = conf_with(more);
             let result = add(node, &sandbox.attachment, &conf)?;

@@ -121,8 +121,9 @@ fn what_plugins_behind_us_change_is_allowed() {
     let mut told = result();
     told.interfaces[1].mac = Some(tuned.to_string());
     assert_eq!(differences(&record(), &told, &observed), [""; 0]);
-    // Not told: nobody legitimate did it.
+    // Not told: nobody legitimate did it. Told and not there: somebody undid it.
     assert_eq!(differences(&record(), &result(), &observed).len(), 1);
+    assert_eq!(differences(&record(), &told, &whole()).len(), 1);
 }
 
 #[test]
@@ -140,4 +141,9 @@ fn the_result_must_be_that_of_the_record() {
     other.ips.remove(0);
     other.interfaces[1].sandbox = Some("/run/netns/y".into());
     assert_eq!(differences(&record(), &other, &whole()).len(), 2);
+    let mut other = result();
+    other.interfaces[0].mac = Some("02:00:00:00:00:09".into());
+    assert_eq!(differences(&record(), &other, &whole()).len(), 1);
+    other.interfaces.clear();
+    assert_eq!(differences(&record(), &other, &whole()).len(), 1, "ours is not named");
 }
