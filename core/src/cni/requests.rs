@@ -135,16 +135,15 @@ fn ip_list(origin: &'static str, value: &Value) -> Result<Vec<IpAddr>, RequestEr
     items.iter().map(|item| ip(origin, item.as_str().ok_or_else(wrong)?)).collect()
 }
 
-/// An address; a prefix length behind it must make sense, and says nothing. An IPv4 address in the
-/// clothes of IPv6 is that IPv4 address.
+/// An address; a prefix length behind it must make sense, and says nothing.
 fn ip(origin: &'static str, text: &str) -> Result<IpAddr, RequestError> {
     let wrong = || RequestError::Ip { origin, text: text.to_owned() };
     let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
     let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
     let most = if addr.is_ipv4() { 32 } else { 128 };
     match len.map(str::parse::<u8>) {
-        None => Ok(addr.to_canonical()),
-        Some(Ok(len)) if len <= most => Ok(addr.to_canonical()),
+        None => Ok(addr),
+        Some(Ok(len)) if len <= most => Ok(addr),
         Some(_) => Err(wrong()),
     }
 }
