@@ -18,7 +18,9 @@ pub struct Health {
     pub uptime: u64,
     /// Within how many seconds it is written again, if all is well.
     pub again: u64,
-    /// How many routes to peers the kernel should have, where that is known.
+    /// How many routes of [`ROUTE_PROTOCOL_PEER`] the kernel should have, where that is known.
+    ///
+    /// [`ROUTE_PROTOCOL_PEER`]: crate::constants::ROUTE_PROTOCOL_PEER
     pub peer_routes: Option<usize>,
     /// How many rules minionet's nft table should have, where that is known.
     pub rules: Option<usize>,

@@ -14,7 +14,7 @@ use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
 use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
-use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
+use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
@@ -212,19 +212,17 @@ impl Node {
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
-        let local =
-            Local { me: &own.me, subnet: own.subnet, underlay, encapsulation: self.config.encapsulation };
+        let (encapsulation, assigned) = (self.config.encapsulation, &own.plan.assigned());
+        let local = Local { me: &own.me, subnet: own.subnet, underlay, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
-        self.wanted.peer_routes = Some(wanted.routes.len());
+        self.wanted.peer_routes = Some(wanted.routes.len() + wanted.refused.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted)?;
         sysctls::device(ipv6_pods)?;
-        if self.config.encapsulation != Encapsulation::Always {
-            sysctls::both_ways(&own.identity.interface)?;
-        }
+        sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
@@ -323,12 +321,8 @@ impl Node {
             self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
-                // What an earlier run programmed may still be right: DNS has not spoken yet.
-                // One that leads elsewhere than the right one, which is there, is not needed.
-                changes.retain(|change| match change {
-                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
-                    _ => !change.removes_peer(),
-                });
+                // DNS has not spoken yet.
+                overlay::keep_peers(&mut changes, wanted);
             }
             if changes.is_empty() {
                 return Ok(None);
