@@ -22,8 +22,9 @@ const BUFFER: usize = 64 * 1024;
 const NETFILTER: isize = 12;
 
 /// Groups of linux/rtnetlink.h: links, neighbours (forwarding entries among them), addresses and
-/// routes of both families.
-const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// routes of both families, and their kernel settings (`RTNLGRP_IPV4_NETCONF` and
+/// `RTNLGRP_IPV6_NETCONF`: forwarding and the filter of sources are among them).
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 
 /// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
 const NFT_GROUP: u32 = 7;
@@ -173,6 +174,12 @@ fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
         24 | 25 => message.body.get(5).is_none_or(|p| *p == interest.protocol),
         // RTM_NEWNEIGH, RTM_DELNEIGH: struct ndmsg has the index at 4.
         28 | 29 => ours(u32_at(message.body, 4)),
+        // RTM_NEWNETCONF: struct netconfmsg has one octet, padded to four. NETCONFA_IFINDEX is 1,
+        // and all ones stands for the settings of all interfaces (NETCONFA_IFINDEX_ALL).
+        80 => {
+            let index = attribute(message.body, 4, 1).and_then(|value| u32_at(value, 0));
+            index == Some(u32::MAX) || ours(index)
+        }
         _ => false,
     }
 }
@@ -235,6 +242,14 @@ mod tests {
         assert!(!noticed(Source::Route, &link(99, "veth0")));
         assert!(noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 109, 0, 1])));
         assert!(!noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 110, 0, 1])), "a pod's route");
+        let setting = |index: u32| {
+            let mut body = vec![2, 0, 0, 0, 8, 0, 1, 0];
+            body.extend(index.to_ne_bytes());
+            message(80, &body)
+        };
+        assert!(noticed(Source::Route, &setting(7)) && noticed(Source::Route, &setting(u32::MAX)));
+        assert!(!noticed(Source::Route, &setting(99)), "settings of a pod's interface");
+        assert!(!noticed(Source::Route, &setting(u32::MAX - 1)), "those of interfaces to come");
         let both = [link(99, "veth0"), message(29, &[2, 0, 0, 0, 7, 0, 0, 0])].concat();
         assert!(noticed(Source::Route, &both), "the second message of a datagram");
     }
