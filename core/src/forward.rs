@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::expr::rule;
+pub use self::expr::{network, prefix, rule};
 use crate::addr::{Cidr, Family};
 use crate::cni::attachment::HOST_IFNAME_PREFIX;
 
@@ -209,9 +209,10 @@ fn remedy(table: &Table, chain: &str, pods: &Cidr) -> [String; 2] {
             .map(|side| format!("nft insert rule {family} {} {chain} {protocol} {side} {pods} accept", table.name));
     }
     let program = if pods.family() == Family::V4 { "iptables" } else { "ip6tables" };
-    let variant = if table.backend == Backend::Legacy { "-legacy" } else { "" };
+    // By its full name: which of the two "iptables" is, differs from host to host.
+    let variant = if table.backend == Backend::Legacy { "legacy" } else { "nft" };
     let place = if table.chains.contains_key(DOCKER_USER) { DOCKER_USER } else { chain };
-    ["-s", "-d"].map(|side| format!("{program}{variant} -I {place} {side} {pods} -j ACCEPT"))
+    ["-s", "-d"].map(|side| format!("{program}-{variant} -I {place} {side} {pods} -j ACCEPT"))
 }
 
 /// Which packets are surely accepted by the rules of a chain.

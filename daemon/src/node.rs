@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
+use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
@@ -41,6 +42,7 @@ pub struct Node {
     socket: Socket,
     /// Opened when it is needed first.
     firewall: Option<Firewall>,
+    forwarding: Forwarding,
     membership: Membership,
     clock: Clock,
     probe: Probe,
@@ -97,6 +99,7 @@ impl Node {
             config,
             socket,
             firewall: None,
+            forwarding: Forwarding::default(),
             membership,
             clock,
             own: None,
@@ -111,6 +114,7 @@ impl Node {
                 links: Vec::new(),
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
+                chains: Vec::new(),
             },
             underlay_mtu: ETHERNET_MTU,
         };
@@ -168,7 +172,8 @@ impl Node {
             format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
         });
         let troubles = self.trouble.iter().cloned().chain(dns).collect();
-        State { troubles, ..self.wanted.clone() }
+        let forward_policies = self.forwarding.policies().to_vec();
+        State { troubles, forward_policies, ..self.wanted.clone() }
     }
 
     /// The probe of its peers.
@@ -226,6 +231,9 @@ impl Node {
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
+        let pods: Vec<Cidr> = own.plan.spec().pod_networks.iter().map(|p| p.network).collect();
+        self.forwarding.look(&pods);
+        self.interest.chains = self.forwarding.watched();
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
             keep::announce(&self.config.cni_conf_dir)?;

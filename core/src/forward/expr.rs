@@ -116,7 +116,7 @@ fn action(verdict: &Verdict) -> Action {
 }
 
 /// How many leading bits are set, if no other is.
-pub(super) fn prefix(mask: &[u8]) -> Option<u8> {
+pub fn prefix(mask: &[u8]) -> Option<u8> {
     let ones: u32 = mask.iter().map(|octet| octet.count_ones()).sum();
     let full = mask.iter().take_while(|octet| **octet == u8::MAX).count();
     let leading = 8 * full as u32 + mask.get(full).map_or(0, |octet| octet.leading_ones());
@@ -146,8 +146,8 @@ fn test(loaded: Loaded, bits: Option<u8>, data: &[u8]) -> Option<Test> {
     }
 }
 
-/// The network of an address whose first octets are these.
-pub(super) fn network(family: Family, octets: &[u8], len: u8) -> Option<Cidr> {
+/// The network of an address whose first octets are these; the others are zero.
+pub fn network(family: Family, octets: &[u8], len: u8) -> Option<Cidr> {
     let mut all = [0; 16];
     all.get_mut(..octets.len())?.copy_from_slice(octets);
     let [a, b, c, d, ..] = all;

@@ -54,11 +54,14 @@ fn a_policy_is_named_with_what_helps() {
     assert_eq!(found[0].place(), "table ip filter, chain FORWARD");
     assert_eq!(
         found[0].remedy,
-        ["iptables -I FORWARD -s 10.32.0.0/12 -j ACCEPT", "iptables -I FORWARD -d 10.32.0.0/12 -j ACCEPT"]
+        [
+            "iptables-nft -I FORWARD -s 10.32.0.0/12 -j ACCEPT",
+            "iptables-nft -I FORWARD -d 10.32.0.0/12 -j ACCEPT"
+        ]
     );
-    assert!(found[0].warning().unwrap().contains("iptables -I FORWARD -s"));
+    assert!(found[0].warning().unwrap().contains("iptables-nft -I FORWARD -s"));
     let docker = judge(&[table(&[("FORWARD", vec![]), ("DOCKER-USER", vec![])])], &pods());
-    assert_eq!(docker[0].remedy[0], "iptables -I DOCKER-USER -s 10.32.0.0/12 -j ACCEPT");
+    assert_eq!(docker[0].remedy[0], "iptables-nft -I DOCKER-USER -s 10.32.0.0/12 -j ACCEPT");
     let legacy = Table { backend: Backend::Legacy, family: TableFamily::Ip6, ..table(&[]) };
     let legacy = judge(&[legacy], &pods());
     assert_eq!(legacy[0].remedy[1], "ip6tables-legacy -I FORWARD -d fd00:32::/48 -j ACCEPT");
