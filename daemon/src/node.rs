@@ -13,7 +13,7 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
+use minionet_core::membership::{Event, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -92,7 +92,7 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
-        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
+        let membership = Membership::new(&config.cluster_name, &config.names(), config.thresholds.clone())?;
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
@@ -153,7 +153,7 @@ impl Node {
     /// # Errors
     /// When the new configuration cannot work; the old one stays.
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
-        self.membership.reconfigure(&config.names(), thresholds(&config))?;
+        self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
@@ -395,17 +395,6 @@ impl Node {
             pod_networks: own.plan.spec().pod_networks.iter().map(|p| p.network).collect(),
         };
         keep::hand_over(&facts)
-    }
-}
-
-fn thresholds(config: &Config) -> Thresholds {
-    Thresholds {
-        missing_answers: config.missing_answers,
-        hold_down: config.hold_down,
-        mass_hold: config.mass_hold,
-        refresh_min: config.refresh_min,
-        refresh_max: config.refresh_max,
-        ..Thresholds::default()
     }
 }
 
