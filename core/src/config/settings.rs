@@ -226,13 +226,7 @@ pub const SETTINGS: &[Setting] = &[
         "1h",
         "How long a removed peer is remembered, so that its return is noticed",
     ),
-    one(
-        "max_peers",
-        "MINIONET_MAX_PEERS",
-        "COUNT",
-        "20000",
-        "Most peers that are accepted",
-    ),
+    one("max_peers", "MINIONET_MAX_PEERS", "COUNT", "20000", "Most peers that are accepted"),
     one(
         "audit_interval",
         "MINIONET_AUDIT_INTERVAL",
