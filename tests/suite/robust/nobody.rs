@@ -30,7 +30,9 @@ fn failure(pod: &Pod, to: IpAddr) -> Result<ErrorKind> {
 
 fn refused(pod: &Pod, to: IpAddr) -> Result<()> {
     let kind = failure(pod, to)?;
-    ensure!(kind == ErrorKind::HostUnreachable, "{} to {to}: {kind}", pod.name());
+    // IPv6 says of such a route that there is none (ICMPv6 type 1, code 0).
+    let expected = if to.is_ipv4() { ErrorKind::HostUnreachable } else { ErrorKind::NetworkUnreachable };
+    ensure!(kind == expected, "{} to {to}: {kind}", pod.name());
     Ok(())
 }
 
