@@ -374,7 +374,7 @@ impl Node {
             None => Firewall::open()?,
         };
         let members = self.membership.peers().collect();
-        let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        let wanted = firewall::ruleset(&self.config, &own.plan, &own.me, members);
         self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
