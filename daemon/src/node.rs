@@ -3,6 +3,8 @@
 //! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
 //! that was programmed earlier is remembered.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,14 +15,14 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope};
+use minionet_core::membership::{Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay::{self as kernel, Failure};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
@@ -29,6 +31,8 @@ use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
 use crate::{keep, sysctls};
+
+use self::report::{log, report};
 
 /// How often a difference is computed, applied and verified before the next event is awaited.
 const ROUNDS: usize = 3;
@@ -231,9 +235,7 @@ impl Node {
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
-        let pods: Vec<Cidr> = own.plan.spec().pod_networks.iter().map(|p| p.network).collect();
-        self.forwarding.look(&pods);
-        self.interest.chains = self.forwarding.watched();
+        self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
             keep::announce(&self.config.cni_conf_dir)?;
@@ -396,29 +398,4 @@ impl Node {
         };
         keep::hand_over(&facts)
     }
-}
-
-fn log(events: &[Event]) {
-    for event in events {
-        if event.is_problem() {
-            warn!("{event}");
-        } else {
-            info!("{event}");
-        }
-    }
-}
-
-/// Says what is about to be changed: one by one when it is little, in sum when it is much.
-fn report(changes: &[Change]) {
-    const LITTLE: usize = 20;
-    if changes.len() <= LITTLE {
-        for change in changes {
-            info!("kernel: {change}");
-        }
-        return;
-    }
-    let count = |object: &str| changes.iter().filter(|c| c.object() == object).count();
-    let objects = ["device", "address", "neighbour", "fdb", "route"];
-    let sums: Vec<String> = objects.iter().map(|o| format!("{o} {}", count(o))).collect();
-    info!("kernel: {} changes ({})", changes.len(), sums.join(", "));
 }

@@ -134,7 +134,8 @@ struct State {
 }
 
 /// The kernel settings that the overlay depends on.
-const SETTINGS: [&str; 3] = ["ip_forward", "conf/eth0/rp_filter", "conf/minionet/rp_filter"];
+const SETTINGS: [&str; 4] =
+    ["ip_forward", "conf/minionet/accept_redirects", "conf/eth0/rp_filter", "conf/minionet/rp_filter"];
 
 impl State {
     fn read(node: &Node) -> Result<Self> {
@@ -173,8 +174,9 @@ fn every_drift_is_repaired_whatever_the_daemon_was_doing() -> Result<()> {
         eventually("all peers", PATIENT, || {
             let found = Tables::read(node, DEVICE)?;
             ensure!(found == tables_for([2, 3]), "{found:?}");
-            let filters = SETTINGS[1..].iter().map(|key| node.read(format!("/proc/sys/net/ipv4/{key}")));
-            ensure!(filters.collect::<Result<Vec<_>, _>>()? == ["2\n", "2\n"], "the filters are not loose");
+            let settings = SETTINGS.iter().map(|key| node.read(format!("/proc/sys/net/ipv4/{key}")));
+            let settings = settings.collect::<Result<Vec<_>, _>>()?;
+            ensure!(settings == ["1\n", "0\n", "2\n", "2\n"], "{settings:?}");
             anyhow::Ok(())
         })?;
         let expected = State::read(node)?;
