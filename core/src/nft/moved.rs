@@ -9,7 +9,8 @@ use ipnetwork::IpNetwork;
 use super::TABLE;
 use super::expr::NatFlags;
 use super::field::Field;
-use super::rule::{Rule, Statement, Verdict};
+use super::masquerade::pass;
+use super::rule::{Rule, Statement};
 use super::ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
 
 /// The chain.
@@ -54,13 +55,6 @@ pub fn moved(policy: &Moved) -> Ruleset {
     let mut ruleset = Ruleset::new(TABLE);
     ruleset.chains = vec![Chain { name: MOVED.to_owned(), base: Some(base), rules }];
     ruleset
-}
-
-/// A rule that leaves the packet as it is.
-fn pass(conditions: impl Into<Vec<Statement>>, comment: &str) -> Rule {
-    let mut statements = conditions.into();
-    statements.push(Verdict::Return.into());
-    Rule::of(statements).comment(comment)
 }
 
 #[cfg(test)]
