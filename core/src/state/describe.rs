@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     pub node: Option<Node>,
     /// The plan, once that is known.
     pub plan: Option<&'a AddressPlan>,
-    /// The device as it should be, once that is known; how much the kernel refused is added here.
+    /// The device as it should be, once that is known; what the journal knows of it is added here.
     pub device: Option<Device>,
     /// What the probe measured, where there is one.
     pub probe: Option<ProbeView>,
@@ -49,7 +49,11 @@ pub fn describe(facts: Facts<'_>, now: Now) -> State {
         troubles,
         node,
         plan: plan.map(describe_plan),
-        device: device.map(|device| Device { refused: journal.refused(), ..device }),
+        device: device.map(|device| Device {
+            peer_routes: journal.peer_routes(),
+            refused: journal.refused(),
+            ..device
+        }),
         dns: Dns {
             names: membership.names,
             last_complete: journal.last_complete(),

@@ -52,6 +52,7 @@ pub struct Journal {
     /// The hash of what the kernel was last seen to hold.
     settled: Option<u64>,
     cause: Cause,
+    peer_routes: usize,
     refused: usize,
     device_works: bool,
     rules_work: bool,
@@ -72,6 +73,7 @@ impl Default for Journal {
             meters,
             settled: None,
             cause: Cause::Plan,
+            peer_routes: 0,
             refused: 0,
             device_works: false,
             rules_work: false,
@@ -120,8 +122,10 @@ impl Journal {
         self.next_refresh = Some(now.unix + wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     }
 
-    /// The kernel is about to be compared with what it should hold; `wanted` is all of that.
-    pub fn compare(&mut self, wanted: &impl Hash) {
+    /// The kernel is about to be compared with what it should hold; `wanted` is all of that, with so
+    /// many routes to peers in it.
+    pub fn compare(&mut self, wanted: &impl Hash, peer_routes: usize) {
+        self.peer_routes = peer_routes;
         let hash = hash(wanted);
         self.cause = if self.settled == Some(hash) { Cause::Drift } else { Cause::Plan };
         self.settled = Some(hash);
@@ -221,6 +225,10 @@ impl Journal {
 
     pub(super) fn replies(&self) -> BTreeMap<String, u64> {
         self.replies.iter().map(|(result, count)| ((*result).to_owned(), *count)).collect()
+    }
+
+    pub(super) fn peer_routes(&self) -> usize {
+        self.peer_routes
     }
 
     pub(super) fn refused(&self) -> usize {

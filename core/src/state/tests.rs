@@ -103,7 +103,7 @@ pub(crate) fn journal() -> Journal {
     let mut journal = Journal::default();
     journal.heard(&round(&["172.20.0.1"]));
     journal.complete(at(0));
-    journal.compare(&1);
+    journal.compare(&1, 6);
     let route = Change::AddRoute {
         dst: "10.0.2.0/24".parse().unwrap(),
         via: NextHop::Vtep(ip("10.0.2.1")),
@@ -112,7 +112,7 @@ pub(crate) fn journal() -> Journal {
     };
     journal.changed(std::slice::from_ref(&route), [].into_iter(), at(0));
     journal.round(Duration::from_millis(7), None, at(0));
-    journal.compare(&1);
+    journal.compare(&1, 6);
     journal.changed(&[route], [].into_iter(), at(60));
     journal.round(Duration::from_millis(2), None, at(60));
     journal.set_device(true);
@@ -213,7 +213,7 @@ fn a_change_that_is_refused_again_and_again_is_never_counted() {
     let remove = Change::RemoveNeighbour(ip("10.0.2.1"));
     let add = Change::AddAddress(ip("10.0.1.1"));
     for seconds in 0..5 {
-        journal.compare(&1);
+        journal.compare(&1, 6);
         journal.changed(&[add.clone(), remove.clone()], [&remove].into_iter(), at(seconds));
     }
     let repairs = journal.repairs();
@@ -226,9 +226,9 @@ fn a_change_that_is_refused_again_and_again_is_never_counted() {
 #[test]
 fn other_settings_make_no_repairs() {
     let mut journal = Journal::default();
-    journal.compare(&1);
+    journal.compare(&1, 6);
     journal.reconfigured();
-    journal.compare(&1);
+    journal.compare(&1, 6);
     journal.mended("sysctl", ["one".to_owned()], at(0));
     assert!(journal.repairs().counts.is_empty());
 }
@@ -238,7 +238,7 @@ fn memory_is_bounded_whatever_happens() {
     let mut journal = Journal::default();
     let changes: Vec<Change> = (0..100).map(|n| Change::AddAddress(IpAddr::from([10, 0, 0, n]))).collect();
     for seconds in 0..50 {
-        journal.compare(&1);
+        journal.compare(&1, 6);
         journal.changed(&changes, [].into_iter(), at(seconds));
     }
     let repairs = journal.repairs();
@@ -253,7 +253,7 @@ fn what_happens_in_every_round_is_no_news() {
     let before = journal.version();
     journal.heard(&round(&["172.20.0.1"]));
     journal.complete(at(101));
-    journal.compare(&1);
+    journal.compare(&1, 6);
     journal.unchanged();
     journal.set_device(true);
     journal.round(Duration::from_millis(3), None, at(101));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Kernel, KernelDevice, KernelEvidence, PeerReport};
 use crate::addr::{Cidr, MacAddr};
-use crate::overlay::{self, Local, NextHop, Observed, Overlay};
+use crate::overlay::{self, Local, NextHop, Observed, ObservedRoute, Overlay};
 use crate::plan::{Block, NodePlan};
 use crate::state::{Peer, Standing, State};
 
@@ -38,6 +38,8 @@ fn wanted(state: &State) -> Option<Overlay> {
         subnet: node.subnet,
         // By which interface a direct route leaves is not compared.
         underlay: None,
+        // Nor are the routes that refuse packets to nobody: they lead to no peer.
+        assigned: &[],
         encapsulation: device.encapsulation,
     };
     let peers: Vec<NodePlan> = state.peers.iter().filter_map(place).collect();
@@ -51,9 +53,14 @@ fn place(peer: &Peer) -> Option<NodePlan> {
 
 type Routes<'a> = BTreeMap<Cidr, Vec<(Option<IpAddr>, Option<u32>)>>;
 
+/// The routes that lead somewhere.
+fn leading(observed: &Observed) -> impl Iterator<Item = &ObservedRoute> {
+    observed.routes.iter().filter(|route| !route.refuses)
+}
+
 fn routes(observed: &Observed) -> Routes<'_> {
     let mut routes = Routes::new();
-    for route in &observed.routes {
+    for route in leading(observed) {
         routes.entry(route.dst).or_default().push((route.gateway, route.device));
     }
     routes
@@ -123,7 +130,7 @@ pub(super) fn summary(evidence: &KernelEvidence, state: Option<&State>) -> Kerne
     let observed = &evidence.overlay;
     let wanted = state.and_then(wanted);
     let strays = wanted.as_ref().map_or(0, |wanted| {
-        observed.routes.iter().filter(|route| !wanted.routes.contains_key(&route.dst)).count()
+        leading(observed).filter(|route| !wanted.routes.contains_key(&route.dst)).count()
     });
     let device = observed.device.as_ref().map(|device| KernelDevice {
         up: device.up,
@@ -142,7 +149,7 @@ pub(super) fn summary(evidence: &KernelEvidence, state: Option<&State>) -> Kerne
         },
         device,
         table: evidence.table,
-        routes: observed.routes.len(),
+        routes: leading(observed).count(),
         stray_routes: strays,
     }
 }

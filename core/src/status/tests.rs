@@ -48,7 +48,13 @@ fn kernel(state: &State) -> Observed {
             let neighbour = ObservedNeighbour { mac: Some(mac), permanent: true, ours: true };
             observed.neighbours.insert(block.gateway, neighbour);
             let (dst, gateway) = (block.cidr, Some(block.gateway));
-            observed.routes.insert(ObservedRoute { dst, gateway, device: Some(INDEX) });
+            observed.routes.insert(ObservedRoute {
+                dst,
+                gateway,
+                device: Some(INDEX),
+                metric: 0,
+                refuses: false,
+            });
         }
     }
     observed
@@ -125,7 +131,13 @@ fn troubled() -> Report {
     let mut overlay = kernel(&state);
     overlay.routes.retain(|route| route.dst.to_string() != "10.0.2.0/24");
     let stray = "10.0.77.0/24".parse().unwrap();
-    overlay.routes.insert(ObservedRoute { dst: stray, gateway: None, device: Some(INDEX) });
+    overlay.routes.insert(ObservedRoute {
+        dst: stray,
+        gateway: None,
+        device: Some(INDEX),
+        metric: 0,
+        refuses: false,
+    });
     report(Evidence { pods: pods(), ..evidence(Some((state, Source::Daemon)), overlay) })
 }
 

@@ -1,6 +1,7 @@
 //! The node as a document, for those who ask.
 
 use minionet_core::constants::DEVICE;
+use minionet_core::forward::ForwardPolicy;
 use minionet_core::membership::Event;
 use minionet_core::overlay;
 use minionet_core::probe::Times;
@@ -24,7 +25,7 @@ impl Node {
             plan: self.own.as_ref().map(|own| &own.plan),
             device: self.describe_device(),
             probe: self.probe.view(),
-            troubles: self.state().troubles,
+            troubles: self.troubles(),
             journal: &self.journal,
         };
         state::describe(facts, now)
@@ -54,6 +55,13 @@ impl Node {
         }
     }
 
+    /// What is wrong, other programs' rules that drop pods' packets included.
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.state().troubles;
+        troubles.extend(self.forwarding.policies().iter().filter_map(ForwardPolicy::warning));
+        troubles
+    }
+
     fn describe_own(&self) -> Option<state::Node> {
         let own = self.own.as_ref()?;
         let mode = self.config.encapsulation;
@@ -80,11 +88,6 @@ impl Node {
             mac: own.me.mac,
             mtu: overlay::overlay_mtu(own.plan.underlay(), self.underlay_mtu),
         };
-        Some(state::Device {
-            vtep,
-            encapsulation: self.config.encapsulation,
-            peer_routes: self.wanted.peer_routes.unwrap_or_default(),
-            refused: 0,
-        })
+        Some(state::Device { vtep, encapsulation: self.config.encapsulation, peer_routes: 0, refused: 0 })
     }
 }
