@@ -64,7 +64,7 @@ fn metrics_pass_the_check_and_are_what_is_spoken_of() -> Result<()> {
             ("minionet_device_mtu_bytes", 1450.0),
             ("minionet_dns_records{name=\"minions.cncfdemo.k8s.\"}", 3.0),
             ("minionet_kernel_repairs_total{object=\"route\"}", 0.0),
-            ("minionet_kernel_changes_total{object=\"route\"}", 2.0),
+            ("minionet_kernel_changes_total{object=\"fdb\"}", 2.0),
             ("minionet_peer_up{peer=\"172.20.0.3\"}", 1.0),
         ] {
             ensure!(value(&text, series) == Some(expected), "{series}: {:?}", value(&text, series));
