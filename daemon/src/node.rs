@@ -239,7 +239,7 @@ impl Node {
             sysctls::both_ways(&own.identity.interface)?;
         }
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
-        self.trace.update(&own.me, &peers);
+        self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.hand_over(&own)?;

@@ -84,8 +84,10 @@ impl Socket {
                 Ok(Some(Lead { here: route.header.kind == RouteType::Local, gateway, device }))
             }
             Ok(_) => Ok(None),
-            // No route at all.
-            Err(error) if error.errno() == Some(nix::libc::ENETUNREACH) => Ok(None),
+            // No route at all, or one that says so.
+            Err(error) if matches!(error.errno(), Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -66,7 +66,11 @@ impl Service {
     }
 
     /// Takes over where this node is and who its peers are. The overlay is in place by then.
-    pub fn update(&mut self, me: &NodePlan, peers: &[NodePlan]) {
+    pub fn update(&mut self, config: &Config, me: &NodePlan, peers: &[NodePlan]) {
+        if self.port != config.trace_port {
+            self.sockets = None;
+        }
+        (self.port, self.vxlan_port, self.vni) = (config.trace_port, config.port, config.vni);
         let Some(port) = self.port else { return };
         let Some(block) = me.blocks.first() else { return };
         let known = |s: &Sockets| s.node == me.node && s.vtep == block.gateway;

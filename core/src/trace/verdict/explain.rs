@@ -40,6 +40,19 @@ pub(super) fn explain(
             ),
         );
     }
+    if !evidence.known {
+        let refused = evidence.refused.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+        return text(
+            format!(
+                "{target} belongs to {}, which is no peer of this node{refused}: neither the saved peers nor the kernel have it",
+                evidence.node
+            ),
+            format!(
+                "if {} is to be in the cluster, DNS must list it, and its network must be in node_networks",
+                evidence.node
+            ),
+        );
+    }
     match lost_at {
         Some(hop) => lost(evidence, hop),
         None => silent(evidence, last),
@@ -52,13 +65,8 @@ fn lost(evidence: &Evidence, hop: Hop) -> Text {
     match hop {
         Hop::Sent => {
             let refusal = evidence.refused.as_deref().unwrap_or("it was not tried");
-            let why = if evidence.known {
-                String::new()
-            } else {
-                format!("; {node} is no peer: DNS does not list it, or its hold-down is over")
-            };
             text(
-                format!("this node does not send to {target}: {refusal}{why}"),
+                format!("this node does not send to {target}: {refusal}"),
                 missing(evidence, "see minionetd doctor, and whether DNS lists the node"),
             )
         }

@@ -120,7 +120,9 @@ fn wrong_tables_of_this_node_are_named() {
     check(&astray, None, &["for 172.20.0.9 instead of 172.20.0.2", "forwarding entry is wrong"]);
     let mut refused = evidence(&[], None);
     (refused.sent, refused.refused, refused.known) = (0, Some("Network is unreachable".into()), false);
-    check(&refused, Some(Hop::Sent), &["Network is unreachable", "172.20.0.2 is no peer"]);
+    check(&refused, Some(Hop::Sent), &["Network is unreachable", "172.20.0.2, which is no peer"]);
+    refused.known = true;
+    check(&refused, Some(Hop::Sent), &["does not send to 10.32.2.7: Network is unreachable"]);
 }
 
 #[test]

@@ -30,10 +30,10 @@ pub fn text(journey: &Journey, evidence: &Evidence, trace: &Trace) -> String {
     // A string takes whatever is written to it.
     let _ = writeln!(out, "{} is {way}", paint.paint(Colour::Bold, &journey.asked.to_string()));
     if evidence.way == Way::Tunnel || evidence.way == Way::Direct {
-        let heard = |answered| if answered { "answered" } else { "no answer" };
+        let heard = |answered| if answered { "answers" } else { "silent" };
         let _ = writeln!(
             out,
-            "its daemon: {} on the underlay, {} through the tunnel; ping: {}",
+            "its daemon on the underlay: {}, through the tunnel: {}; ping: {}",
             heard(evidence.underlay),
             heard(evidence.tunnel),
             heard(evidence.ping),
