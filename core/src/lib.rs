@@ -20,6 +20,7 @@ pub mod cni;
 pub mod config;
 pub mod constants;
 pub mod doctor;
+pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod identity;

@@ -14,7 +14,7 @@ use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
 use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
-use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
+use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
+use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
@@ -42,6 +43,7 @@ pub struct Node {
     socket: Socket,
     /// Opened when it is needed first.
     firewall: Option<Firewall>,
+    forwarding: Forwarding,
     membership: Membership,
     clock: Clock,
     probe: Probe,
@@ -100,6 +102,7 @@ impl Node {
             config,
             socket,
             firewall: None,
+            forwarding: Forwarding::default(),
             membership,
             clock,
             own: None,
@@ -114,6 +117,7 @@ impl Node {
                 links: Vec::new(),
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
+                chains: Vec::new(),
             },
             underlay_mtu: ETHERNET_MTU,
         };
@@ -171,7 +175,8 @@ impl Node {
             format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
         });
         let troubles = self.trouble.iter().cloned().chain(dns).collect();
-        State { troubles, ..self.wanted.clone() }
+        let forward_policies = self.forwarding.policies().to_vec();
+        State { troubles, forward_policies, ..self.wanted.clone() }
     }
 
     /// The probe of its peers.
@@ -225,23 +230,24 @@ impl Node {
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
-        let local =
-            Local { me: &own.me, subnet: own.subnet, underlay, encapsulation: self.config.encapsulation };
+        let (encapsulation, assigned) = (self.config.encapsulation, &own.plan.assigned());
+        let local = Local { me: &own.me, subnet: own.subnet, underlay, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
-        self.wanted.peer_routes = Some(wanted.routes.len());
+        self.wanted.peer_routes = Some(wanted.routes.len() + wanted.refused.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted)?;
         sysctls::device(ipv6_pods)?;
-        if self.config.encapsulation != Encapsulation::Always {
-            sysctls::both_ways(&own.identity.interface)?;
-        }
+        sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
+        let pods: Vec<Cidr> = own.plan.spec().pod_networks.iter().map(|p| p.network).collect();
+        self.forwarding.look(&pods);
+        self.interest.chains = self.forwarding.watched();
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
             keep::announce(&self.config.cni_conf_dir)?;
@@ -317,12 +323,8 @@ impl Node {
             self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
-                // What an earlier run programmed may still be right: DNS has not spoken yet.
-                // One that leads elsewhere than the right one, which is there, is not needed.
-                changes.retain(|change| match change {
-                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
-                    _ => !change.removes_peer(),
-                });
+                // DNS has not spoken yet.
+                overlay::keep_peers(&mut changes, wanted);
             }
             if changes.is_empty() {
                 return Ok(None);

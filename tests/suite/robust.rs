@@ -4,6 +4,7 @@
 mod dns_faults;
 mod dnssec;
 mod drift;
+mod forwarding;
 mod injection;
 mod many;
 mod modes;
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         dns_faults::trials(),
         dnssec::trials(),
         drift::trials(),
+        forwarding::trials(),
         injection::trials(),
         many::trials(),
         modes::trials(),
