@@ -33,7 +33,8 @@ impl Forwarding {
             }
         };
         self.failure = None;
-        for warning in found.iter().filter(|p| !self.policies.contains(p)).filter_map(ForwardPolicy::warning) {
+        for warning in found.iter().filter(|p| !self.policies.contains(p)).filter_map(ForwardPolicy::warning)
+        {
             warn!("{warning}");
         }
         for old in self.policies.iter().filter(|old| !old.open) {
@@ -55,12 +56,18 @@ impl Forwarding {
     pub fn watched(&self) -> Vec<(String, String)> {
         let tables = self.nft.iter().flat_map(|(_, tables)| tables);
         let watched = tables.filter(|table| {
-            self.policies.iter().any(|p| p.backend == Backend::Nft && (p.family, &p.table) == (table.family, &table.name))
+            self.policies
+                .iter()
+                .any(|p| p.backend == Backend::Nft && (p.family, &p.table) == (table.family, &table.name))
         });
         watched.flat_map(|t| t.chains.keys().map(|chain| (t.name.clone(), chain.clone()))).collect()
     }
 
-    fn read(&mut self, pods: &[Cidr]) -> Result<Vec<Table>, String> {
+    /// The tables of other programs, as far as forwarded packets go through them.
+    ///
+    /// # Errors
+    /// Why they cannot be read, in words.
+    pub fn read(&mut self, pods: &[Cidr]) -> Result<Vec<Table>, String> {
         let mut nft = Nft::open().map_err(|e| e.to_string())?;
         let generation = nft.generation().map_err(|e| e.to_string())?;
         if self.nft.as_ref().is_none_or(|(read, _)| *read != generation) {

@@ -51,6 +51,8 @@ pub struct Place {
     pub subnet: Cidr,
     /// The interface with its address.
     pub interface: Link,
+    /// All addresses by which other nodes could reach it.
+    pub local: Vec<LocalAddress>,
 }
 
 impl Place {
@@ -77,7 +79,7 @@ impl Place {
         let Some(interface) = links.into_iter().find(|link| link.name == identity.interface) else {
             bail!("the interface {} went away", identity.interface);
         };
-        Ok(Place { identity, plan, me, subnet, interface })
+        Ok(Place { identity, plan, me, subnet, interface, local })
     }
 
     /// What the kernel should hold with these peers.
@@ -93,11 +95,13 @@ impl Place {
                 config.underlay_mtu.unwrap_or(self.interface.mtu),
             ),
         };
+        let assigned = self.plan.assigned();
         let local = Local {
             me: &self.me,
             subnet: self.subnet,
             underlay: Some(self.interface.index),
             encapsulation: config.encapsulation,
+            assigned: &assigned,
         };
         overlay::desired(device, &local, peers)
     }

@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod collector;
 mod conflist;
+mod doctor;
 mod files;
 mod firewall;
 mod forwarding;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some(("plan", matches)) => settings::gather(matches)
             .and_then(|config| plan::run(&config, matches))
             .map(|()| ExitCode::SUCCESS),
+        Some(("doctor", matches)) => doctor::run(matches),
         Some(("trace", matches)) => trace::run(matches),
         // The command line demands one of the above.
         _ => Ok(ExitCode::SUCCESS),

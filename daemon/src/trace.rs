@@ -5,6 +5,6 @@ mod command;
 mod far;
 mod look;
 
-pub use self::ask::{Answers, Channels, ping};
+pub use self::ask::{Channels, ping, readable, token};
 pub use self::command::run;
 pub use self::far::Service;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::addr::Cidr;
 use crate::config::Config;
+use crate::forward::ForwardPolicy;
 use crate::health::Health;
 use crate::identity::Identity;
 use crate::membership::FailureKind;
@@ -39,7 +40,7 @@ pub struct Facts {
     /// Differences of the nft table, in words.
     pub rules: Gathered<Vec<String>>,
     /// Chains of other programs that drop what is forwarded.
-    pub forward: Gathered<Vec<ForwardFacts>>,
+    pub forward: Gathered<Vec<ForwardPolicy>>,
     /// Network managers and firewalls.
     pub host: HostFacts,
     /// The container runtime's side.
@@ -138,17 +139,6 @@ pub struct PeerFacts {
     pub tunnel: bool,
     /// Whether a packet of the full size passes; none where it was not tried.
     pub full_size: Option<bool>,
-}
-
-/// A chain of another program that drops what is forwarded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForwardFacts {
-    /// Where it is.
-    pub place: String,
-    /// Whether its rules surely accept pods' packets.
-    pub open: bool,
-    /// What makes it so.
-    pub remedy: Vec<String>,
 }
 
 /// Network managers and firewalls; those that do not run are not there.

@@ -17,7 +17,7 @@ pub fn examine(facts: &Facts, findings: &mut Findings) {
             for chain in chains.iter().filter(|chain| !chain.open) {
                 findings.warning(
                     "forward-policy",
-                    format!("{} drops what is forwarded, unless a rule of its accepts it", chain.place),
+                    format!("{} of another program drops what is forwarded", chain.place()),
                     format!("accept packets from and to pods there: {}", chain.remedy.join("; ")),
                 );
             }
@@ -78,7 +78,7 @@ fn bridge(facts: &Facts, findings: &mut Findings) {
         return;
     };
     let on = value(facts, "bridge/bridge-nf-call-iptables") == Some("1");
-    let drops = facts.forward.as_ref().is_ok_and(|chains| !chains.is_empty());
+    let drops = facts.forward.as_ref().is_ok_and(|chains| chains.iter().any(|chain| !chain.open));
     if !place.bridged || !on {
         findings.ok("bridge-netfilter", "pods are routed, and the underlay is not bridged through iptables");
     } else if drops {

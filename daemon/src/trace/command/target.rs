@@ -171,7 +171,7 @@ fn concerns(change: &Change, peer: &NodePlan) -> bool {
     match change {
         Change::RemoveFdb(mac, _) => *mac == peer.mac,
         Change::RemoveRoute(route) => peer.blocks.iter().any(|block| block.cidr == route.dst),
-        Change::RemoveNeighbour(_) => false,
+        Change::RemoveNeighbour(_) | Change::AddRefusal(..) => false,
         _ => true,
     }
 }
