@@ -177,3 +177,32 @@ pub const CHECKS: &[Check] = &[
         "leave them out, or set them as `minionetd plan` prints",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_exactly_these_checks() {
+        let text = include_str!("../../../docs/troubleshooting.md");
+        let section =
+            text.split("### All checks").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        let row = |c: &Check| format!("| `{}` | {} | {} |", c.id, c.looks_at, c.remedy);
+        let wanted: Vec<String> = CHECKS.iter().map(row).collect();
+        assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn every_check_that_a_symptom_names_exists() {
+        let text = include_str!("../../../docs/troubleshooting.md");
+        let section = text.split("## By symptom").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let lists =
+            section.lines().filter_map(|line| line.split("`minionetd doctor`").nth(1)?.split('|').next());
+        let named: Vec<&str> = lists.flat_map(|list| list.split('`').skip(1).step_by(2)).collect();
+        assert!(named.len() > 20, "{named:?}");
+        for name in named.iter().filter(|name| !name.starts_with("minionetd")) {
+            assert!(CHECKS.iter().any(|check| check.id == *name), "{name}");
+        }
+    }
+}

@@ -165,3 +165,13 @@ fn some_that_come_back_are_a_loss_and_no_fault() {
     lossy.near.insert(Hop::OwnNic, 9);
     assert!(conclude(&lossy).steps.contains(&(Hop::OwnNic, Seen::Yes(3))));
 }
+
+#[test]
+fn the_documentation_says_what_every_hop_means() {
+    let text = include_str!("../../../../docs/troubleshooting.md");
+    let section = text.split("| first `no` |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let named: Vec<&str> =
+        section.lines().skip(2).filter_map(|line| line.split(" | ").next()?.strip_prefix("| ")).collect();
+    let labels: Vec<&str> = hops(&evidence(&[], None)).into_iter().map(Hop::label).collect();
+    assert_eq!(named, labels);
+}
