@@ -39,32 +39,35 @@ pub fn ask(config: &Config, place: &Place, peers: &[NodePlan], probed: Option<&P
 
 fn ask_one(config: &Config, place: &Place, peer: &NodePlan, probed: Option<&ProbeView>) -> Option<PeerFacts> {
     let (own, theirs) = (place.me.blocks.first()?.gateway, peer.blocks.first()?.gateway);
-    let ping = ping(place.identity.address, peer.node, &WAITS);
-    let answers = config.trace_port.map(|port| {
-        let request = Message::request(Kind::Echo, token(), theirs);
-        Channels::open(place.identity.address, own, port).ask(peer.node, theirs, &request, &WAITS)
+    let mtu = overlay_mtu(place.plan.underlay(), config.underlay_mtu.unwrap_or(place.interface.mtu));
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    let prober = config.probe_port.map(|port| Prober { place, own, to: SocketAddr::new(theirs, port), mtu });
+    // All at the same time, so that a peer that is silent costs the time of one question.
+    let (ping, answers, probe) = thread::scope(|scope| {
+        let ping = scope.spawn(|| ping(place.identity.address, peer.node, &WAITS));
+        let answers = scope.spawn(|| {
+            let request = Message::request(Kind::Echo, token(), theirs);
+            let channels = Channels::open(place.identity.address, own, config.trace_port?);
+            Some(channels.ask(peer.node, theirs, &request, &WAITS))
+        });
+        let probe = prober.as_ref().is_some_and(|prober| prober.passes(HEADER as u16));
+        (ping.join().unwrap_or(false), answers.join().ok().flatten(), probe)
     });
-    let mut facts = PeerFacts {
-        node: peer.node,
-        ping,
-        underlay: answers.as_ref().map(|answers| answers.underlay.is_some()),
-        tunnel: answers.as_ref().is_some_and(|answers| answers.tunnel.is_some()),
-        full_size: None,
-    };
-    if let Some(port) = config.probe_port {
-        let mtu = overlay_mtu(place.plan.underlay(), config.underlay_mtu.unwrap_or(place.interface.mtu));
-        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        let prober = Prober { place, own, to: SocketAddr::new(theirs, port), mtu };
-        facts.tunnel |= prober.passes(HEADER as u16);
-        // IP and UDP (RFC 791, RFC 8200, RFC 768) take their part of the full size.
-        let headers = if theirs.is_ipv4() { 28 } else { 48 };
-        facts.full_size = facts.tunnel.then(|| prober.passes(mtu.saturating_sub(headers).max(HEADER as u16)));
-    }
+    let mut tunnel = probe || answers.as_ref().is_some_and(|answers| answers.tunnel.is_some());
     if config.probe_port.is_none() && config.trace_port.is_none() {
         let known = probed.iter().flat_map(|view| &view.peers).find(|p| p.address == peer.node);
-        facts.tunnel = known.is_some_and(|p| p.state == Liveness::Alive);
+        tunnel = known.is_some_and(|p| p.state == Liveness::Alive);
     }
-    Some(facts)
+    // IP and UDP (RFC 791, RFC 8200, RFC 768) take their part of the full size.
+    let headers = if theirs.is_ipv4() { 28 } else { 48 };
+    let size = mtu.saturating_sub(headers).max(HEADER as u16);
+    Some(PeerFacts {
+        node: peer.node,
+        ping,
+        underlay: answers.map(|answers| answers.underlay.is_some()),
+        tunnel,
+        full_size: prober.filter(|_| probe).map(|prober| prober.passes(size)),
+    })
 }
 
 /// Sends what the daemon's probe sends, from a port of its own.

@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::Cluster;
+use netns_testbed::{Cluster, eventually};
 
-use super::{examine, expect_finding, minionetd, wait_for_answers};
+use super::{PATIENT, examine, expect_in, minionetd, wait_for_answers};
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -52,14 +52,19 @@ fn nothing_is_found_over_ipv6_without_encapsulation() -> Result<()> {
 fn a_node_that_never_ran_is_examined_too() -> Result<()> {
     let cluster = Cluster::builder("cncfdemo").nodes(1).start_without_daemons()?;
     let node = cluster.node(0);
-    expect_finding(node, "daemon", "error", &["never run here", "systemctl enable --now minionetd"])?;
-    expect_finding(node, "device", "error", &["there is no device minionet"])?;
-    // What works is told from what does not.
-    let (document, _) = examine(node)?;
-    let findings = document["findings"].as_array().into_iter().flatten();
-    let ok: Vec<_> = findings.filter(|f| f["verdict"] == "ok").filter_map(|f| f["check"].as_str()).collect();
-    for check in ["config", "resolvers", "dns-udp", "dns-self", "address", "cni-plugin"] {
-        ensure!(ok.contains(&check), "{check} is not ok: {document:#}");
-    }
+    eventually("an examination while DNS answers", PATIENT, || {
+        let (document, code) = examine(node)?;
+        let systemctl = "systemctl enable --now minionetd";
+        expect_in(&document, code, "daemon", "error", &["never run here", systemctl])?;
+        expect_in(&document, code, "device", "error", &["there is no device minionet"])?;
+        // What works is told from what does not.
+        let findings = document["findings"].as_array().into_iter().flatten();
+        let ok: Vec<_> =
+            findings.filter(|f| f["verdict"] == "ok").filter_map(|f| f["check"].as_str()).collect();
+        for check in ["config", "resolvers", "dns-udp", "dns-self", "address", "cni-plugin"] {
+            ensure!(ok.contains(&check), "{check} is not ok: {document:#}");
+        }
+        anyhow::Ok(())
+    })?;
     Ok(())
 }
