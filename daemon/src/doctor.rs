@@ -11,7 +11,7 @@ mod print;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ArgMatches;
 use minionet_core::doctor::{Verdict, examine};
 
@@ -26,8 +26,10 @@ const ERRORS: u8 = 4;
 /// Examines this node.
 ///
 /// # Errors
-/// When the findings cannot be printed; whatever else fails is a finding.
+/// Without root, or when the findings cannot be printed; whatever else fails is a finding.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    // Much of what there is to see is hidden from others, and half an examination misleads.
+    ensure!(nix::unistd::geteuid().is_root(), "the doctor needs root: sudo minionetd doctor");
     let report = examine(&gather::facts(matches));
     let text = match matches.get_flag("json") {
         true => print::json(&report),

@@ -68,7 +68,7 @@ pub const CHECKS: &[Check] = &[
     check("dns-self", "whether DNS lists this node", "add its address to the name"),
     check(
         "members",
-        "whether DNS lists addresses that have no place in the plan",
+        "whether DNS lists addresses without a place in the plan, or others than the peers",
         "append their network to `node_networks`, or take them out of DNS",
     ),
     check(

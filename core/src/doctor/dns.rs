@@ -218,6 +218,25 @@ fn members(facts: &Facts, answers: &[&ResolverFacts], findings: &mut Findings) {
             "append their network to the end of node_networks, on every node, or take them out of DNS",
         );
     }
+    let saved = &facts.daemon.saved;
+    let list =
+        |addresses: Vec<&IpAddr>| some(&addresses.into_iter().map(IpAddr::to_string).collect::<Vec<_>>());
+    let new: Vec<&IpAddr> = all
+        .iter()
+        .filter(|a| !saved.contains(*a) && !place.local.iter().any(|(own, ..)| own == *a))
+        .collect();
+    let new: Vec<&IpAddr> = new.into_iter().filter(|a| place.plan.node(**a).is_ok()).collect();
+    if !saved.is_empty() && !new.is_empty() {
+        findings
+            .note("members", format!("DNS lists {}, which this node does not have as a peer yet", list(new)));
+    }
+    let missing: Vec<&IpAddr> = saved.iter().filter(|a| !all.contains(*a)).collect();
+    if !missing.is_empty() {
+        findings.note(
+            "members",
+            format!("DNS does not list {}: peers until their hold-down is over", list(missing)),
+        );
+    }
     findings.otherwise_ok("members", format!("all {} are in the plan", all.len()));
 }
 

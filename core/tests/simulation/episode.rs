@@ -116,8 +116,7 @@ impl Simulation {
 
     fn failures(&mut self, begin: Seconds, end: Seconds) {
         for _ in 0..self.random.between(1, 6) {
-            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6, Kind::Slow(9)]
-                [self.random.below(5)];
+            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6, Kind::Slow(9)][self.random.below(5)];
             let from = self.random.between(begin, end);
             let until = self.random.between(from, end);
             self.fault(from, until, kind, |fault, random| {

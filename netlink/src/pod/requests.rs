@@ -149,14 +149,7 @@ pub(super) fn on_host(index: u32, link: &PodLink) -> Vec<(HostStep, Request)> {
 }
 
 fn on_link(index: u32, address: IpAddr) -> Route {
-    Route {
-        dst: Cidr::host(address),
-        gateway: None,
-        device: Some(index),
-        protocol: ROUTE_PROTOCOL_POD,
-        metric: 0,
-        unreachable: false,
-    }
+    Route { dst: Cidr::host(address), gateway: None, device: Some(index), protocol: ROUTE_PROTOCOL_POD, metric: 0, unreachable: false }
 }
 
 fn up(index: u32) -> Request {

@@ -35,7 +35,10 @@ const DAMAGES: [&[&str]; 32] = [
     &["ip route replace 10.32.2.0/24 via 10.32.3.1 dev minionet onlink proto 109"],
     &["ip route add 10.32.77.0/24 via 10.32.2.1 dev minionet onlink proto 109"],
     &["ip route del unreachable 10.32.0.0/16"],
-    &["ip route del unreachable 10.32.0.0/16", "ip route add unreachable 10.32.0.0/16 proto 109"],
+    &[
+        "ip route del unreachable 10.32.0.0/16",
+        "ip route add unreachable 10.32.0.0/16 proto 109",
+    ],
     &[
         "ip route del 10.32.2.0/24",
         "ip route add 10.32.2.0/24 via 10.32.2.1 dev minionet onlink proto 109 metric 50",
