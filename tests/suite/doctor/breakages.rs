@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
     trials![
         every_breakage_is_named => [Need::Program("nft")],
         breakages_of_dns_are_named,
-        breakages_of_other_programs_are_named => [Need::Program("nft"), Need::Program("busybox")],
+        breakages_of_other_programs_are_named => [Need::Program("nft"), Need::Program("busybox"), Need::Program("perl")],
     ]
 }
 

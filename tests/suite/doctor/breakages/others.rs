@@ -89,8 +89,9 @@ pub const BREAKAGES: &[Breakage] = &[
         name: "another program has the port",
         break_it: |bed| {
             behind_its_back(bed, "link del minionet")?;
-            let script = "busybox nc -l -u -p 4789 >/dev/null 2>&1 </dev/null & echo $! > /run/holder";
-            Ok(bed.node.exec(["sh", "-c", script]).map(drop)?)
+            let bind = "socket(S, PF_INET, SOCK_DGRAM, 0); bind(S, sockaddr_in(4789, INADDR_ANY)); sleep 600";
+            let script = format!("perl -MSocket -e '{bind}' >/dev/null 2>&1 & echo $! > /run/holder");
+            Ok(bed.node.exec(["sh", "-c", &script]).map(drop)?)
         },
         mend_it: |bed| {
             bed.node.exec(["sh", "-c", "kill $(cat /run/holder)"])?;
