@@ -180,7 +180,8 @@ pub fn judge(tables: &[Table], pods: &[Cidr]) -> Vec<ForwardPolicy> {
             continue;
         }
         for (chain, drops) in &table.hooked {
-            let passes: Vec<Passage> = concerned.iter().map(|pods| Passage::through(table, chain, pods)).collect();
+            let passes: Vec<Passage> =
+                concerned.iter().map(|pods| Passage::through(table, chain, pods)).collect();
             if !drops && passes.iter().all(|passage| !passage.dropped) {
                 continue;
             }
@@ -205,8 +206,9 @@ fn remedy(table: &Table, chain: &str, pods: &Cidr) -> [String; 2] {
     if !iptables {
         let family = table.family.name();
         let protocol = if pods.family() == Family::V4 { "ip" } else { "ip6" };
-        return ["saddr", "daddr"]
-            .map(|side| format!("nft insert rule {family} {} {chain} {protocol} {side} {pods} accept", table.name));
+        return ["saddr", "daddr"].map(|side| {
+            format!("nft insert rule {family} {} {chain} {protocol} {side} {pods} accept", table.name)
+        });
     }
     let program = if pods.family() == Family::V4 { "iptables" } else { "ip6tables" };
     // By its full name: which of the two "iptables" is, differs from host to host.

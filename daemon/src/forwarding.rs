@@ -2,6 +2,7 @@
 
 use minionet_core::addr::{Cidr, Family};
 use minionet_core::forward::{Backend, ForwardPolicy, Table, judge};
+use minionet_core::plan::AddressPlan;
 use minionet_netlink::nft::Nft;
 use minionet_netlink::xtables;
 use tracing::{info, warn};
@@ -17,11 +18,18 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Looks at the rules, and says what is new in them. Pods' networks are `pods`.
+    /// Looks at the rules, and says what is new in them. Returns the tables and chains of nftables
+    /// whose rules matter: where they change, another look is due.
     ///
     /// Whether packets really are dropped cannot be told for sure, so this is a warning, and never
     /// a reason for pods not to be attached.
-    pub fn look(&mut self, pods: &[Cidr]) {
+    pub fn look(&mut self, plan: &AddressPlan) -> Vec<(String, String)> {
+        let pods: Vec<Cidr> = plan.spec().pod_networks.iter().map(|p| p.network).collect();
+        self.compare(&pods);
+        self.watched()
+    }
+
+    fn compare(&mut self, pods: &[Cidr]) {
         let found = match self.read(pods) {
             Ok(tables) => judge(&tables, pods),
             Err(failure) => {
@@ -52,8 +60,7 @@ impl Forwarding {
         &self.policies
     }
 
-    /// Tables and chains of nftables whose rules matter: where they change, another look is due.
-    pub fn watched(&self) -> Vec<(String, String)> {
+    fn watched(&self) -> Vec<(String, String)> {
         let tables = self.nft.iter().flat_map(|(_, tables)| tables);
         let watched = tables.filter(|table| {
             self.policies

@@ -3,6 +3,8 @@
 //! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
 //! that was programmed earlier is remembered.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,14 +15,14 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
+use minionet_core::membership::{Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay::{self as kernel, Failure};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
@@ -30,6 +32,8 @@ use crate::probe::Probe;
 use crate::run::random;
 use crate::trace::Service;
 use crate::{keep, local, sysctls};
+
+use self::report::{log, report};
 
 /// How often a difference is computed, applied and verified before the next event is awaited.
 const ROUNDS: usize = 3;
@@ -96,7 +100,7 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
-        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
+        let membership = Membership::new(&config.cluster_name, &config.names(), config.thresholds.clone())?;
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
@@ -158,7 +162,7 @@ impl Node {
     /// # Errors
     /// When the new configuration cannot work; the old one stays.
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
-        self.membership.reconfigure(&config.names(), thresholds(&config))?;
+        self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
@@ -249,9 +253,7 @@ impl Node {
         self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
-        let pods: Vec<Cidr> = own.plan.spec().pod_networks.iter().map(|p| p.network).collect();
-        self.forwarding.look(&pods);
-        self.interest.chains = self.forwarding.watched();
+        self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
             keep::announce(&self.config.cni_conf_dir)?;
@@ -373,7 +375,7 @@ impl Node {
             None => Firewall::open()?,
         };
         let members = self.membership.peers().collect();
-        let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        let wanted = firewall::ruleset(&self.config, &own.plan, &own.me, members);
         self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
@@ -395,40 +397,4 @@ impl Node {
         };
         keep::hand_over(&facts)
     }
-}
-
-fn thresholds(config: &Config) -> Thresholds {
-    Thresholds {
-        missing_answers: config.missing_answers,
-        hold_down: config.hold_down,
-        mass_hold: config.mass_hold,
-        refresh_min: config.refresh_min,
-        refresh_max: config.refresh_max,
-        ..Thresholds::default()
-    }
-}
-
-fn log(events: &[Event]) {
-    for event in events {
-        if event.is_problem() {
-            warn!("{event}");
-        } else {
-            info!("{event}");
-        }
-    }
-}
-
-/// Says what is about to be changed: one by one when it is little, in sum when it is much.
-fn report(changes: &[Change]) {
-    const LITTLE: usize = 20;
-    if changes.len() <= LITTLE {
-        for change in changes {
-            info!("kernel: {change}");
-        }
-        return;
-    }
-    let count = |object: &str| changes.iter().filter(|c| c.object() == object).count();
-    let objects = ["device", "address", "neighbour", "fdb", "route"];
-    let sums: Vec<String> = objects.iter().map(|o| format!("{o} {}", count(o))).collect();
-    info!("kernel: {} changes ({})", changes.len(), sums.join(", "));
 }

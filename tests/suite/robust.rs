@@ -8,6 +8,7 @@ mod forwarding;
 mod injection;
 mod many;
 mod modes;
+mod nobody;
 mod restarts;
 mod surroundings;
 
@@ -35,6 +36,7 @@ pub fn trials() -> Vec<Trial> {
         injection::trials(),
         many::trials(),
         modes::trials(),
+        nobody::trials(),
         restarts::trials(),
         surroundings::trials(),
     ]

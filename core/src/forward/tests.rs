@@ -113,8 +113,7 @@ fn what_lets_pods_pass_is_recognised() {
     assert!(is_open(&[("FORWARD", [others, both()].concat()), ("OTHER", other)]));
     let goto = vec![when(&[], Action::Goto("PODS".into()))];
     assert!(is_open(&[("FORWARD", goto), ("PODS", both())]));
-    let by_side =
-        vec![when(&[from("10.32.0.0/12")], jump("YES")), when(&[to("10.32.0.0/12")], jump("YES"))];
+    let by_side = vec![when(&[from("10.32.0.0/12")], jump("YES")), when(&[to("10.32.0.0/12")], jump("YES"))];
     assert!(is_open(&[("FORWARD", by_side), ("YES", vec![when(&[], Action::Accept)])]));
 }
 

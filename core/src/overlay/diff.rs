@@ -117,9 +117,8 @@ fn addresses(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) 
 
 fn refusals(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
     let found = || observed.routes.iter().filter(|route| route.refuses);
-    let is_right = |route: &ObservedRoute| {
-        route.metric == REFUSING_METRIC && desired.refused.contains(&route.dst)
-    };
+    let is_right =
+        |route: &ObservedRoute| route.metric == REFUSING_METRIC && desired.refused.contains(&route.dst);
     let right: BTreeSet<Cidr> = found().filter(|route| is_right(route)).map(|route| route.dst).collect();
     changes.extend(desired.refused.difference(&right).copied().map(Change::AddRefusal));
     changes.extend(found().filter(|route| !is_right(route)).copied().map(Change::RemoveRoute));

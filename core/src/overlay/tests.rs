@@ -120,6 +120,42 @@ fn neighbours_on_the_underlay_need_no_encapsulation() {
 }
 
 #[test]
+fn what_the_underlays_routers_know_is_not_refused() {
+    let refused = |mode| {
+        let overlay = overlay_in(mode, "172.20.0.0/25", &[2]);
+        overlay.refused.iter().map(Cidr::to_string).collect::<Vec<_>>()
+    };
+    let both = ["10.32.0.0/16", "fd00:32::/56"];
+    assert_eq!(refused(Encapsulation::Always), both);
+    assert_eq!(refused(Encapsulation::CrossSubnet), both);
+    assert_eq!(refused(Encapsulation::Never), both[1..], "IPv6 is encapsulated all the same");
+    // To the mode "never" before DNS has spoken: the refusal would be in the routers' way.
+    let state = settle(&overlay(&[2]), Observed::default());
+    let never = overlay_in(Encapsulation::Never, "172.20.0.0/25", &[2]);
+    let mut changes = diff(&never, &state).unwrap();
+    keep_peers(&mut changes, &never);
+    assert!(changes.iter().any(|c| c.to_string() == "remove the route 10.32.0.0/16, unreachable"));
+}
+
+#[test]
+fn a_block_that_is_the_end_of_what_is_assigned_has_both_routes() {
+    let one = |text: &str| text.parse::<Cidr>().unwrap();
+    let networks = ["172.20.0.0/31", "172.20.0.8/32"].map(one).to_vec();
+    let pods = PodNetwork { network: one("10.32.0.0/12"), node_prefix: 24 };
+    let plan = AddressPlan::new(PlanSpec { node_networks: networks, pod_networks: vec![pods] }).unwrap();
+    let [me, peer] = ["172.20.0.1", "172.20.0.8"].map(|a| plan.node(a.parse().unwrap()).unwrap());
+    let (subnet, encapsulation, assigned) = (one("172.20.0.0/24"), Encapsulation::Always, &plan.assigned());
+    let local = Local { me: &me, subnet, underlay: None, encapsulation, assigned };
+    let wanted = desired(device(1), &local, [&peer]);
+    assert!(
+        wanted.refused.contains(&peer.blocks[0].cidr) && wanted.routes.contains_key(&peer.blocks[0].cidr)
+    );
+    let state = settle(&wanted, Observed::default());
+    assert_eq!(diff(&wanted, &state), Ok(vec![]));
+    assert_eq!(state.routes.iter().filter(|r| r.dst == peer.blocks[0].cidr).count(), 2);
+}
+
+#[test]
 fn a_change_of_the_mode_replaces_each_route_at_once() {
     let state = settle(&overlay(&[2, 3]), Observed::default());
     let wanted = overlay_in(Encapsulation::CrossSubnet, "172.20.0.0/24", &[2, 3]);

@@ -116,7 +116,8 @@ impl Simulation {
 
     fn failures(&mut self, begin: Seconds, end: Seconds) {
         for _ in 0..self.random.between(1, 6) {
-            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6, Kind::Slow(9)][self.random.below(5)];
+            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6, Kind::Slow(9)]
+                [self.random.below(5)];
             let from = self.random.between(begin, end);
             let until = self.random.between(from, end);
             self.fault(from, until, kind, |fault, random| {
@@ -136,16 +137,15 @@ impl Simulation {
 
     /// Each site asks others for a while: one, all, none, or the same in another order.
     fn exchanges(&mut self, begin: Seconds, end: Seconds) {
-        for site in 0..SITES.len() {
+        for (site, [first, second]) in SITES.into_iter().enumerate() {
             for _ in 0..self.random.between(1, 6) {
                 let when = self.random.between(begin, end);
-                let [first, second] = SITES[site];
                 let others =
                     [vec![second], vec![0, 1, 2], Vec::new(), vec![second, first], vec![3 - first - second]];
                 let resolvers = others[self.random.below(others.len())].clone();
                 self.at(when, Action::Ask(site, resolvers));
             }
-            self.at(end, Action::Ask(site, SITES[site].to_vec()));
+            self.at(end, Action::Ask(site, vec![first, second]));
         }
     }
 

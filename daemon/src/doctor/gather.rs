@@ -127,7 +127,7 @@ fn known(place: &Place, listed: &BTreeSet<IpAddr>, saved: &BTreeSet<IpAddr>) -> 
 
 fn drift(config: &Config, place: &Place, known: &[NodePlan]) -> Gathered<Vec<String>> {
     let members = known.iter().map(|peer| peer.node).collect();
-    let wanted = firewall::ruleset(config, &place.plan, members);
+    let wanted = firewall::ruleset(config, &place.plan, &place.me, members);
     let drift = Nft::open().and_then(|mut nft| nft.drift(&wanted));
     drift.map(|drift| drift.iter().map(ToString::to_string).collect()).map_err(|e| e.to_string())
 }

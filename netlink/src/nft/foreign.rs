@@ -83,7 +83,8 @@ fn rules(
     for reply in socket.dump(GETRULE, number(family), filter, &action)? {
         let attrs = Parsed::new(&reply.attrs).map_err(malformed)?;
         // An older kernel may not know the filter.
-        if attrs.text(RULE_TABLE).as_deref() != Some(table) || attrs.text(RULE_CHAIN).as_deref() != Some(chain)
+        if attrs.text(RULE_TABLE).as_deref() != Some(table)
+            || attrs.text(RULE_CHAIN).as_deref() != Some(chain)
         {
             continue;
         }

@@ -171,9 +171,11 @@ fn tests(family: Family, layout: &Layout, octets: &[u8]) -> Option<Vec<Test>> {
         if mask.iter().all(|octet| *octet == 0) {
             continue;
         }
-        let name = text(part(value, 16)?);
-        // A whole name is compared with the zero behind it.
-        let whole = mask.iter().filter(|octet| **octet != 0).count() > name.len();
+        // Only so much of the name counts: a whole one with the zero behind it, the beginning of
+        // one without the plus sign.
+        let compared = mask.iter().filter(|octet| **octet != 0).count();
+        let octets = part(value, compared)?;
+        let (name, whole) = (text(octets), octets.contains(&0));
         tests.push(if incoming { Test::In(name, !whole) } else { Test::Out(name, !whole) });
     }
     Some(tests)
@@ -190,4 +192,41 @@ fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
 
 fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry that accepts, as `struct ipt_entry` with the standard target.
+    fn accept() -> Vec<u8> {
+        let mut octets = vec![0; V4.matches + TARGET + 8];
+        let length = octets.len() as u16;
+        octets[V4.target..V4.target + 2].copy_from_slice(&(V4.matches as u16).to_ne_bytes());
+        octets[V4.target + 2..V4.target + 4].copy_from_slice(&length.to_ne_bytes());
+        let verdict = V4.matches + TARGET;
+        octets[verdict..verdict + 4].copy_from_slice(&(-2i32).to_ne_bytes());
+        octets
+    }
+
+    #[test]
+    fn mangled_tables_are_errors() {
+        let mut info = vec![0; 84];
+        // The policy is the second entry.
+        info[64..68].copy_from_slice(&152u32.to_ne_bytes());
+        let entries = [accept(), accept()].concat();
+        let found = table(Family::V4, &info, &entries).unwrap();
+        assert_eq!(found.chains["FORWARD"], [Rule { tests: vec![], action: Action::Accept }]);
+        assert!(!found.hooked["FORWARD"]);
+        for length in (1..entries.len()).filter(|length| *length != 152) {
+            assert!(table(Family::V4, &info, &entries[..length]).is_err(), "{length} octets");
+        }
+        // An entry that has no end, or ends before it begins.
+        for next in [0u16, 1, 111, 65_535] {
+            let mut entries = entries.clone();
+            entries[V4.target + 2..V4.target + 4].copy_from_slice(&next.to_ne_bytes());
+            assert!(table(Family::V4, &info, &entries).is_err(), "{next}");
+        }
+        assert!(table(Family::V4, &info[..50], &entries).is_err());
+    }
 }

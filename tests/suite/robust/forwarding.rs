@@ -65,7 +65,13 @@ fn wait_for_policies(node: &Node, right: impl Fn(&[ForwardPolicy]) -> bool) -> R
 }
 
 /// A tool drops what is forwarded; that is told, and what is told to do helps.
-fn told_and_remedied(node: &Node, pods: &[Pod], setup: &[String], undo: &[String], place: &str) -> Result<()> {
+fn told_and_remedied(
+    node: &Node,
+    pods: &[Pod],
+    setup: &[String],
+    undo: &[String],
+    place: &str,
+) -> Result<()> {
     let [from, to] = pods else { anyhow::bail!("two pods") };
     let families: Vec<_> = from.addresses().into_iter().zip(to.addresses()).collect();
     execute(node, setup)?;
