@@ -17,12 +17,16 @@ use crate::processes::{self, Process};
 /// # Errors
 /// Everything that is wrong, each with its place; or a file that was named and cannot be read.
 pub fn gather(matches: &ArgMatches) -> Result<Config> {
-    let environment = Layer::from_env(std::env::vars_os().filter_map(|(name, value)| {
+    let file = file(matches.get_one::<PathBuf>("config"))?;
+    check(&[cli::flags(matches), environment(), file])
+}
+
+/// The variables of this process.
+fn environment() -> Layer {
+    Layer::from_env(std::env::vars_os().filter_map(|(name, value)| {
         // A name or value that is no text cannot be a setting.
         Some((name.into_string().ok()?, value.into_string().ok()?))
-    }));
-    let file = file(matches.get_one::<PathBuf>("config"))?;
-    check(&[cli::flags(matches), environment, file])
+    }))
 }
 
 /// As [`gather`], for a command that an operator gives: a shell has neither the environment nor the
@@ -32,10 +36,6 @@ pub fn gather(matches: &ArgMatches) -> Result<Config> {
 /// # Errors
 /// As [`gather`].
 pub fn gather_as_daemon(matches: &ArgMatches) -> Result<Config> {
-    let own = Layer::from_env(
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-    );
     let daemon = running();
     let started = daemon.as_ref().and_then(|daemon| {
         let matches = cli::command().try_get_matches_from(&daemon.arguments).ok()?;
@@ -43,12 +43,12 @@ pub fn gather_as_daemon(matches: &ArgMatches) -> Result<Config> {
     });
     let service = match &daemon {
         Some(daemon) => Layer::from_env(daemon.environment()),
-        None => Layer::from_env(environment_file()),
+        None => Layer::from_env(pairs(&fs::read_to_string(cli::MINIONS_FILE).unwrap_or_default())),
     };
     let named = matches.get_one::<PathBuf>("config");
     let file = file(named.or(started.as_ref().and_then(|started| started.get_one::<PathBuf>("config"))))?;
     let flags = started.as_ref().map(cli::flags).unwrap_or_default();
-    check(&[cli::flags(matches), flags, own, service, file])
+    check(&[cli::flags(matches), flags, environment(), service, file])
 }
 
 /// The daemon of this network namespace, if one runs.
@@ -60,9 +60,8 @@ fn running() -> Option<Process> {
     processes::here().into_iter().find(is_daemon)
 }
 
-/// The variables of the file that the service reads (systemd.exec(5), `EnvironmentFile=`).
-fn environment_file() -> Vec<(String, String)> {
-    let text = fs::read_to_string(cli::MINIONS_FILE).unwrap_or_default();
+/// The variables of a file that a service reads (systemd.exec(5), `EnvironmentFile=`).
+fn pairs(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     let unquoted = |value: &str| {
         let inner = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
@@ -89,4 +88,18 @@ fn check(layers: &[Layer]) -> Result<Config> {
         config.plan(None).context("the configuration is not usable")?;
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_service_is_understood() {
+        let text =
+            "# made by the image\nCLUSTER_NAME=cncfdemo\n;no\nMINIONET_VNI = \"5\"\nX='two words'\nbroken\n";
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let expected = [("CLUSTER_NAME", "cncfdemo"), ("MINIONET_VNI", "5"), ("X", "two words")];
+        assert_eq!(pairs(text), expected.map(pair));
+    }
 }

@@ -40,7 +40,7 @@ proptest! {
         // Also with the right beginning and size; whatever is understood can be said again.
         noise.resize(SIZE, 0);
         noise[..5].copy_from_slice(b"mntr\x01");
-        noise[5] = noise[5] & REPLY | noise[5] % 4;
+        noise[5] = (noise[5] & REPLY) | (noise[5] % 4);
         if let Ok(message) = Message::decode(&noise) {
             prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

@@ -58,7 +58,7 @@ fn a_packet_that_comes_back_was_everywhere() {
     // Also where the other node says nothing.
     let trace = check(&evidence(&all, None), None, &["answers"]);
     assert_eq!(trace.outcome, Outcome::Reached);
-    assert!(trace.steps.iter().any(|step| *step == (Hop::PeerNic, Seen::Passed)));
+    assert!(trace.steps.contains(&(Hop::PeerNic, Seen::Passed)));
 }
 
 #[test]
