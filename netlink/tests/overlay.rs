@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
-use std::sync::mpsc;
 use std::thread;
 
 use minionet_core::overlay::{Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff};
@@ -157,39 +156,5 @@ fn a_route_that_leads_elsewhere_is_replaced_without_a_gap() {
                 assert_eq!(observed.routes.len(), target.routes.len() + target.refused.len());
             }
         }
-    });
-}
-
-/// While somebody adds and removes addresses, the kernel says of dumps that they were interrupted,
-/// and such a one may lack addresses or have them twice. None of those is ever taken for the state.
-#[test]
-fn a_dump_that_was_interrupted_is_not_believed() {
-    in_namespace(|| {
-        let mut socket = Socket::open().unwrap();
-        let mut wanted = overlay_of(0);
-        // More than one piece of a dump holds.
-        wanted.addresses.extend((0..600u32).map(|n| IpAddr::from((0xc612_0000u32 + n).to_be_bytes())));
-        settle(&mut socket, &wanted);
-        thread::scope(|scope| {
-            // One change there and back for each time that the tables are read.
-            let (begin, begun) = mpsc::channel();
-            let device = wanted.device.clone();
-            scope.spawn(move || {
-                // The first of all: those behind it change their places in the list.
-                let own = "10.32.1.1".parse().unwrap();
-                let mut other = Socket::open().unwrap();
-                for () in begun {
-                    for change in [Change::RemoveAddress(own, 32), Change::AddAddress(own)] {
-                        overlay::apply(&mut other, &device, &[change]).unwrap();
-                    }
-                }
-            });
-            for _ in 0..50 {
-                begin.send(()).unwrap();
-                let observed = overlay::read(&mut socket, "minionet").unwrap();
-                let ours = |(addr, _): &&(IpAddr, u8)| addr.to_string().starts_with("198.18.");
-                assert_eq!(observed.addresses.iter().filter(ours).count(), 600, "it is incomplete");
-            }
-        });
     });
 }
