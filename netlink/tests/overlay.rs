@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use minionet_core::overlay::{Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff};
 use minionet_core::plan::{AddressPlan, NodePlan, PlanSpec, PodNetwork};
@@ -158,46 +156,5 @@ fn a_route_that_leads_elsewhere_is_replaced_without_a_gap() {
                 assert_eq!(observed.routes.len(), target.routes.len() + target.refused.len());
             }
         }
-    });
-}
-
-/// While somebody adds and removes addresses, the kernel says of dumps that they were interrupted,
-/// and such a one may lack addresses or have them twice. None of those is ever taken for the state.
-#[test]
-fn a_dump_that_was_interrupted_is_not_believed() {
-    in_namespace(|| {
-        let mut socket = Socket::open().unwrap();
-        let mut wanted = overlay_of(0);
-        // More than one piece of a dump holds.
-        wanted.addresses.extend((0..1500u32).map(|n| IpAddr::from((0xc612_0000u32 + n).to_be_bytes())));
-        settle(&mut socket, &wanted);
-        let ends = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                // The first of all: those behind it change their places in the list.
-                let own = "10.32.1.1".parse().unwrap();
-                let mut other = Socket::open().unwrap();
-                while !ends.load(Ordering::Relaxed) {
-                    for change in [Change::RemoveAddress(own, 32), Change::AddAddress(own)] {
-                        overlay::apply(&mut other, &wanted.device, &[change]).unwrap();
-                        thread::sleep(Duration::from_millis(2));
-                    }
-                }
-            });
-            let mut read = 0;
-            for _ in 0..50 {
-                match overlay::read(&mut socket, "minionet") {
-                    Ok(observed) => {
-                        let found =
-                            observed.addresses.iter().filter(|(addr, _)| addr.to_string().starts_with("198"));
-                        assert_eq!(found.count(), 1500, "an incomplete dump was believed");
-                        read += 1;
-                    }
-                    Err(error) => assert!(error.is_temporary(), "{error}"),
-                }
-            }
-            ends.store(true, Ordering::Relaxed);
-            assert!(read > 0, "not one dump was read in full");
-        });
     });
 }
