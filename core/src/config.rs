@@ -69,6 +69,8 @@ pub struct Config {
     pub probe_port: Option<u16>,
     /// Time between two probes of a peer that answers.
     pub probe_interval: Duration,
+    /// UDP port on which traces of other nodes are answered; none for no answers.
+    pub trace_port: Option<u16>,
     /// Whether pods' connections to the outside get the node's address.
     pub masquerade: bool,
     /// Destinations outside the pod networks to which pods keep their address.

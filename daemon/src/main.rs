@@ -7,34 +7,43 @@ mod cli;
 mod clock;
 mod collector;
 mod conflist;
+mod doctor;
 mod files;
 mod firewall;
 mod forwarding;
 mod health;
 mod hostports;
 mod keep;
+mod local;
 mod logging;
 mod node;
 mod notices;
 mod plan;
 mod probe;
+mod processes;
 mod resolve;
 mod run;
 mod settings;
 mod sysctls;
+mod terminal;
+mod trace;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let result = match matches.subcommand() {
-        Some(("run", matches)) => run::run(matches),
-        Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
+        Some(("run", matches)) => run::run(matches).map(|()| ExitCode::SUCCESS),
+        Some(("plan", matches)) => settings::gather(matches)
+            .and_then(|config| plan::run(&config, matches))
+            .map(|()| ExitCode::SUCCESS),
+        Some(("doctor", matches)) => doctor::run(matches),
+        Some(("trace", matches)) => trace::run(matches),
         // The command line demands one of the above.
-        _ => Ok(()),
+        _ => Ok(ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             use std::io::Write;
             // If even this cannot be written there is nobody left to tell.

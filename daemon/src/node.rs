@@ -14,7 +14,7 @@ use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
 use minionet_core::membership::{Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
@@ -30,7 +30,8 @@ use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
-use crate::{keep, sysctls};
+use crate::trace::Service;
+use crate::{keep, local, sysctls};
 
 use self::report::{log, report};
 
@@ -50,6 +51,7 @@ pub struct Node {
     membership: Membership,
     clock: Clock,
     probe: Probe,
+    trace: Service,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -102,6 +104,7 @@ impl Node {
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
+            trace: Service::new(&config, clock),
             config,
             socket,
             firewall: None,
@@ -192,6 +195,16 @@ impl Node {
         self.probe.work();
     }
 
+    /// The far end of others' traces.
+    pub fn trace(&self) -> &Service {
+        &self.trace
+    }
+
+    /// Answers what there is to answer.
+    pub fn work_trace(&mut self) {
+        self.trace.work();
+    }
+
     /// When to ask again.
     pub fn next_refresh(&self) -> Duration {
         self.membership.next_refresh(random())
@@ -237,6 +250,7 @@ impl Node {
         sysctls::device(ipv6_pods)?;
         sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
+        self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
@@ -252,7 +266,7 @@ impl Node {
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
-        let local = self.local_addresses()?;
+        let local = local::addresses(&mut self.socket)?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
         let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
@@ -287,26 +301,6 @@ impl Node {
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
         let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
         Ok(Own { identity, plan, me, subnet })
-    }
-
-    fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
-        let links = self.socket.links()?;
-        // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let outward =
-            |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
-        let addresses = self.socket.addresses(None)?;
-        let local = |a: &minionet_netlink::address::Address| {
-            let link = outward(a.index).filter(|_| a.global)?;
-            Some(LocalAddress {
-                address: a.addr,
-                prefix_len: a.prefix_len,
-                interface: link.name.clone(),
-                tentative: a.tentative,
-                deprecated: a.deprecated,
-                secondary: a.secondary,
-            })
-        };
-        Ok(addresses.iter().filter_map(local).collect())
     }
 
     /// What the VTEP should be, and the number of the interface below it, if that is there.

@@ -91,6 +91,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 Err(error) => error!("the configuration stays as it was: {error:#}"),
             },
             () = node.probe().due() => node.work_probe(),
+            () = node.trace().due() => node.work_trace(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -10,11 +10,13 @@ mod capabilities;
 mod cni;
 mod cri;
 mod demo;
+mod doctor;
 mod overlay;
 mod pods;
 mod probe;
 mod robust;
 mod testbed;
+mod trace;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -31,11 +33,13 @@ fn trials() -> Vec<Trial> {
         cni::trials(),
         cri::trials(),
         demo::trials(),
+        doctor::trials(),
         overlay::trials(),
         pods::trials(),
         probe::trials(),
         robust::trials(),
         testbed::trials(),
+        trace::trials(),
     ];
     groups.into_iter().flatten().collect()
 }

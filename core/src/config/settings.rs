@@ -269,6 +269,14 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "Time between two probes of a peer that answers",
     ),
+    one(
+        "trace_port",
+        "MINIONET_TRACE_PORT",
+        "PORT",
+        "4798",
+        "UDP port, on the underlay and inside of the tunnel, on which traces and the doctor of other nodes are \
+         answered, the same on every node; off for no answers",
+    ),
     Setting {
         key: "masquerade",
         env: "MINIONET_MASQUERADE",
