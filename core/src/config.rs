@@ -74,6 +74,8 @@ pub struct Config {
     pub metrics_address: Option<Endpoint>,
     /// Whether every peer gets metrics of its own.
     pub metrics_every_peer: bool,
+    /// UDP port on which traces of other nodes are answered; none for no answers.
+    pub trace_port: Option<u16>,
     /// Whether pods' connections to the outside get the node's address.
     pub masquerade: bool,
     /// Destinations outside the pod networks to which pods keep their address.

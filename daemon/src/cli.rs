@@ -9,10 +9,14 @@ use minionet_core::constants::CONFIG_FILE;
 use crate::status;
 
 /// The file that image-based installs put on every minion.
-const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
+pub const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
 
 /// The whole command line.
 pub fn command() -> Command {
+    diagnosis(base())
+}
+
+fn base() -> Command {
     Command::new("minionetd")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The overlay daemon of minionet: a pod network whose only control plane is DNS")
@@ -66,6 +70,54 @@ pub fn command() -> Command {
         ))
         .subcommand(status::with_options(
             Command::new("pods").about("Show the pods of this node with their addresses, host ports and limits"),
+        ))
+}
+
+/// What is wrong, and where packets get lost.
+fn diagnosis(command: Command) -> Command {
+    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
+    command
+        .subcommand(with_settings(
+            Command::new("doctor")
+                .about("Examine this node, and say what is wrong and what to do")
+                .long_about(
+                    "Examine this node and its way to the others: one line for each check, with what was found and \
+                     what to do. Works with the daemon up, down, or never started.\n\n\
+                     Exit status: 0 nothing is wrong, 3 there are warnings, 4 there are errors; 1 and 2 when the \
+                     examination itself fails.",
+                )
+                .arg(
+                    Arg::new("cni-bin-dir")
+                        .long("cni-bin-dir")
+                        .value_name("DIR")
+                        .value_parser(value_parser!(PathBuf))
+                        .default_value("/opt/cni/bin")
+                        .help("Where the container runtime has its CNI plugins"),
+                )
+                .arg(
+                    Arg::new("all")
+                        .long("all")
+                        .action(ArgAction::SetTrue)
+                        .help("Print also what is well, and what does not apply here"),
+                )
+                .arg(json()),
+        ))
+        .subcommand(with_settings(
+            Command::new("trace")
+                .about("Follow a packet to a pod or a node, and say where it is lost")
+                .long_about(
+                    "Follow marked packets to a pod, or to the VTEP of a node, by the way of the pods' packets: which \
+                     interfaces they come by on both nodes, and which hop loses them. Needs root.\n\n\
+                     Exit status: 0 all answers came, 4 some or all were lost; 1 and 2 when there is no trace.",
+                )
+                .arg(
+                    Arg::new("address")
+                        .value_name("ADDRESS")
+                        .required(true)
+                        .value_parser(value_parser!(std::net::IpAddr))
+                        .help("Address of a pod, or of a node"),
+                )
+                .arg(json()),
         ))
 }
 

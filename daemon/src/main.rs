@@ -7,23 +7,28 @@ mod cli;
 mod clock;
 mod collector;
 mod conflist;
+mod doctor;
 mod files;
 mod firewall;
 mod forwarding;
 mod health;
 mod hostports;
 mod keep;
+mod local;
 mod logging;
 mod node;
 mod notices;
 mod plan;
 mod probe;
+mod processes;
 mod resolve;
 mod run;
 mod service;
 mod settings;
 mod status;
 mod sysctls;
+mod terminal;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
             settings::gather(matches).and_then(|config| plan::run(&config, matches)).map(done)
         }
         Some((name, matches)) if status::Part::named(name).is_some() => status::run(name, matches),
+        Some(("doctor", matches)) => doctor::run(matches),
+        Some(("trace", matches)) => trace::run(matches),
         // The command line demands one of the above.
         _ => Ok(ExitCode::SUCCESS),
     };

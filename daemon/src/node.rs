@@ -15,7 +15,7 @@ use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
 use minionet_core::membership::{Event, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
@@ -32,7 +32,8 @@ use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
-use crate::{keep, sysctls};
+use crate::trace::Service;
+use crate::{keep, local, sysctls};
 
 use self::report::{log, report};
 
@@ -52,6 +53,7 @@ pub struct Node {
     membership: Membership,
     clock: Clock,
     probe: Probe,
+    trace: Service,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -106,6 +108,7 @@ impl Node {
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
+            trace: Service::new(&config, clock),
             config,
             socket,
             firewall: None,
@@ -205,6 +208,16 @@ impl Node {
         self.probe.work();
     }
 
+    /// The far end of others' traces.
+    pub fn trace(&self) -> &Service {
+        &self.trace
+    }
+
+    /// Answers what there is to answer.
+    pub fn work_trace(&mut self) {
+        self.trace.work();
+    }
+
     /// When to ask again.
     pub fn next_refresh(&mut self) -> Duration {
         let wait = self.membership.next_refresh(random());
@@ -265,6 +278,7 @@ impl Node {
         set.extend(sysctls::both_ways(&own.identity.interface)?);
         self.journal.mended("sysctl", set, self.clock.now());
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
+        self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
@@ -281,7 +295,7 @@ impl Node {
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
-        let local = self.local_addresses()?;
+        let local = local::addresses(&mut self.socket)?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
         let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
@@ -317,26 +331,6 @@ impl Node {
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
         let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
         Ok(Own { identity, plan, me, subnet })
-    }
-
-    fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
-        let links = self.socket.links()?;
-        // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let outward =
-            |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
-        let addresses = self.socket.addresses(None)?;
-        let local = |a: &minionet_netlink::address::Address| {
-            let link = outward(a.index).filter(|_| a.global)?;
-            Some(LocalAddress {
-                address: a.addr,
-                prefix_len: a.prefix_len,
-                interface: link.name.clone(),
-                tentative: a.tentative,
-                deprecated: a.deprecated,
-                secondary: a.secondary,
-            })
-        };
-        Ok(addresses.iter().filter_map(local).collect())
     }
 
     /// What the VTEP should be, and the number of the interface below it, if that is there.
@@ -391,7 +385,8 @@ impl Node {
         let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
         let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
         let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        let routes = failures.iter().filter(|f| matches!(f.change, Change::AddRoute { .. })).count();
+        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
+        let routes = failures.iter().filter(route).count();
         Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
     }
 

@@ -20,6 +20,7 @@ use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Times, T
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+pub use self::sockets::unfragmented;
 use self::sockets::{Place, Sockets};
 use crate::clock::Clock;
 use crate::files;
@@ -226,7 +227,7 @@ impl Probe {
 }
 
 /// The present boot, or zeros where the kernel does not tell.
-fn boot_id() -> [u8; 16] {
+pub fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
     u128::from_str_radix(text.trim(), 16).unwrap_or_default().to_be_bytes()
 }

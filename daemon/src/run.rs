@@ -94,6 +94,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 Err(error) => error!("the configuration stays as it was: {error:#}"),
             },
             () = node.probe().due() => node.work_probe(),
+            () = node.trace().due() => node.work_trace(),
             work = service.next() => service.work(work, &node),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -10,12 +10,14 @@ mod capabilities;
 mod cni;
 mod cri;
 mod demo;
+mod doctor;
 mod overlay;
 mod pods;
 mod probe;
 mod robust;
 mod status;
 mod testbed;
+mod trace;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -32,12 +34,14 @@ fn trials() -> Vec<Trial> {
         cni::trials(),
         cri::trials(),
         demo::trials(),
+        doctor::trials(),
         overlay::trials(),
         pods::trials(),
         probe::trials(),
         robust::trials(),
         status::trials(),
         testbed::trials(),
+        trace::trials(),
     ];
     groups.into_iter().flatten().collect()
 }

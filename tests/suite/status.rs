@@ -21,7 +21,7 @@ use serde_json::Value;
 const PATIENT: Duration = Duration::from_secs(30);
 
 /// Where metrics and health are served where nothing else is configured.
-const ADDRESS: &str = "127.0.0.1:4798";
+const ADDRESS: &str = "127.0.0.1:4799";
 
 pub fn trials() -> Vec<Trial> {
     [down::trials(), files::trials(), healthy::trials(), http::trials(), metrics::trials(), rules::trials()]

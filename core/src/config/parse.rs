@@ -38,6 +38,7 @@ pub(super) struct Draft {
     probe_interval: Duration,
     metrics_address: Option<Endpoint>,
     metrics_every_peer: bool,
+    trace_port: Option<u16>,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
     cni_conf_dir: String,
@@ -74,10 +75,11 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "dns_silence" => draft.dns_silence = duration(text, "1s", "7d")?,
         "collect_interval" => draft.collect_interval = duration(text, "100ms", "1h")?,
         "collect_grace" => draft.collect_grace = duration(text, "0s", "7d")?,
-        "probe_port" => draft.probe_port = probe_port(text)?,
+        "probe_port" => draft.probe_port = optional_port(text)?,
         "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
         "metrics_address" => draft.metrics_address = endpoint(text)?,
         "metrics_every_peer" => draft.metrics_every_peer = switch(text)?,
+        "trace_port" => draft.trace_port = optional_port(text)?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
@@ -130,6 +132,12 @@ impl Draft {
         if self.probe_port == Some(self.port) {
             problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
+        if self.trace_port == Some(self.port) {
+            problem("trace_port is the port of VXLAN, which the kernel keeps for itself: set another");
+        }
+        if self.trace_port.is_some() && self.trace_port == self.probe_port {
+            problem("trace_port and probe_port are the same: set another for one of them");
+        }
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
         let pod_networks: Vec<PodNetwork> = pods.collect();
@@ -160,6 +168,7 @@ impl Draft {
             probe_interval: self.probe_interval,
             metrics_address: self.metrics_address,
             metrics_every_peer: self.metrics_every_peer,
+            trace_port: self.trace_port,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
             cni_conf_dir: self.cni_conf_dir,
@@ -243,7 +252,7 @@ fn encapsulation(text: &str) -> Result<Encapsulation, String> {
     }
 }
 
-fn probe_port(text: &str) -> Result<Option<u16>, String> {
+fn optional_port(text: &str) -> Result<Option<u16>, String> {
     match text {
         "0" | "off" => Ok(None),
         _ => number(text, 1, u16::MAX).map(Some).map_err(|e| format!("{e}, and not off")),
@@ -268,7 +277,7 @@ fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() > 0 => Ok(Some(Endpoint::Tcp(address))),
         _ => Err(format!(
-            "\"{text}\" is neither an address with a port (127.0.0.1:4798, [::1]:4798), nor the absolute path of a \
+            "\"{text}\" is neither an address with a port (127.0.0.1:4799, [::1]:4799), nor the absolute path of a \
              socket, nor off"
         )),
     }

@@ -270,10 +270,18 @@ pub const SETTINGS: &[Setting] = &[
         "Time between two probes of a peer that answers",
     ),
     one(
+        "trace_port",
+        "MINIONET_TRACE_PORT",
+        "PORT",
+        "4798",
+        "UDP port, on the underlay and inside of the tunnel, on which traces and the doctor of other nodes are \
+         answered, the same on every node; off for no answers",
+    ),
+    one(
         "metrics_address",
         "MINIONET_METRICS_ADDRESS",
         "ADDRESS:PORT|PATH",
-        "127.0.0.1:4798",
+        "127.0.0.1:4799",
         "Where /metrics, /healthz and /readyz are served: an address of this node, the path of a socket, or off",
     ),
     Setting {
