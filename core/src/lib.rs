@@ -27,3 +27,4 @@ pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod register;

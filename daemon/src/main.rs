@@ -17,6 +17,7 @@ mod node;
 mod notices;
 mod plan;
 mod probe;
+mod register;
 mod resolve;
 mod run;
 mod settings;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
+        Some(("register", matches)) => settings::gather(matches).and_then(|config| register::register(&config)),
+        Some(("deregister", matches)) => {
+            settings::gather(matches).and_then(|config| register::deregister(&config, matches))
+        }
         // The command line demands one of the above.
         _ => Ok(()),
     };

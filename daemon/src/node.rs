@@ -3,7 +3,7 @@
 //! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
 //! that was programmed earlier is remembered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
+use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope, Thresholds};
 use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
 use crate::health::State;
 use crate::probe::Probe;
+use crate::register::Register;
 use crate::run::random;
 use crate::{keep, sysctls};
 
@@ -44,6 +45,7 @@ pub struct Node {
     membership: Membership,
     clock: Clock,
     probe: Probe,
+    register: Register,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -94,6 +96,7 @@ impl Node {
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
+            register: Register::start(&config, clock),
             config,
             socket,
             firewall: None,
@@ -136,6 +139,7 @@ impl Node {
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
+        self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
     }
 
@@ -151,6 +155,7 @@ impl Node {
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
         self.membership.reconfigure(&config.names(), thresholds(&config))?;
         self.config = config;
+        self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
             self.own = Some(self.become_node(identity)?);
@@ -237,13 +242,28 @@ impl Node {
         refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
     }
 
+    /// Tells the registration what there is to see.
+    fn tell_register(&self, round: &Round) {
+        let mut peers: BTreeMap<IpAddr, Liveness> =
+            self.membership.peers().map(|peer| (peer, Liveness::Unknown)).collect();
+        for (peer, liveness) in self.probe.liveness() {
+            peers.entry(peer).and_modify(|known| *known = liveness);
+        }
+        self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
+    }
+
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
         let local = self.local_addresses()?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
-        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let mut overrides =
+            Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        if self.config.register.enabled && overrides.interface.is_none() {
+            // Nobody lists a node that has yet to register.
+            overrides.interface = identity::sole_interface(&local);
+        }
         let identity = identity::choose(&Evidence {
             local: &local,
             answered: &answered,

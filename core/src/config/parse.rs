@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::registration::Registration;
 use super::source::{Place, Value};
 use super::{Config, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     probe_interval: Duration,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
+    registration: Registration,
     cni_conf_dir: String,
     log_level: String,
     log_format: Option<LogFormat>,
@@ -84,6 +86,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
+        _ if key.starts_with("register") => draft.registration.assign(key, text)?,
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
@@ -110,12 +113,11 @@ impl Draft {
         if self.probe_port == Some(self.port) {
             problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
+        let register = self.registration.finish(&self.roles).map_err(|text| problem(&text)).ok();
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
         let pod_networks: Vec<PodNetwork> = pods.collect();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let Some(register) = register.filter(|_| problems.is_empty()) else { return Err(problems) };
         Ok(Config {
             cluster_name: self.cluster_name,
             domain: self.domain,
@@ -144,6 +146,7 @@ impl Draft {
             probe_interval: self.probe_interval,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
+            register,
             cni_conf_dir: self.cni_conf_dir,
             log_level: self.log_level,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
@@ -173,7 +176,7 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// One label of a domain name (RFC 1035 section 2.3.1; digits may lead, RFC 1123 section 2.1).
-fn label(text: &str) -> Result<String, String> {
+pub(super) fn label(text: &str) -> Result<String, String> {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let valid = (1..=63).contains(&text.len())
         && text.bytes().all(ok)
@@ -185,7 +188,7 @@ fn label(text: &str) -> Result<String, String> {
     Err(format!("\"{text}\" is not a label of a domain name: use 1 to 63 letters, digits and dashes"))
 }
 
-fn domain(text: &str) -> Result<String, String> {
+pub(super) fn domain(text: &str) -> Result<String, String> {
     let labels: Vec<String> =
         each(&text.trim_end_matches('.').split('.').map(str::to_owned).collect::<Vec<_>>(), label)?;
     Ok(labels.join("."))
@@ -200,7 +203,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn absolute(text: &str) -> Result<String, String> {
+pub(super) fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
@@ -208,7 +211,7 @@ fn absolute(text: &str) -> Result<String, String> {
     }
 }
 
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -252,7 +255,7 @@ where
 }
 
 /// A duration with its unit: `500ms`, `30s`, `10m`, `2h`, `1d`. A number alone means seconds.
-fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
     let of = |text: &str| -> Option<Duration> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let n: u64 = text[..digits].parse().ok()?;
