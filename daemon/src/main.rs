@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
-        Some(("register", matches)) => settings::gather(matches).and_then(|config| register::register(&config)),
+        Some(("register", matches)) => {
+            settings::gather(matches).and_then(|config| register::register(&config))
+        }
         Some(("deregister", matches)) => {
             settings::gather(matches).and_then(|config| register::deregister(&config, matches))
         }

@@ -15,7 +15,9 @@ use std::time::Duration;
 use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
 use minionet_core::membership::{Liveness, Round};
-use minionet_core::register::{Event, Failure, Finding, Ledger, Registrar, Report, Sight, Task, Update, lease_name};
+use minionet_core::register::{
+    Event, Failure, Finding, Ledger, Registrar, Report, Sight, Task, Update, lease_name,
+};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -125,12 +127,14 @@ impl Worker {
         loop {
             // What was seen before a registration must not be taken for what is seen after it.
             if self.sights.has_changed().unwrap_or_default() {
-                let sight = self.sights.borrow_and_update().clone();
-                self.registrar.observe(sight, self.clock.now());
+                self.observe();
             }
             let left = place::has_left();
             if left != self.report.left {
-                info!("{}", if left { "this node was taken out of DNS" } else { "this node is taken in again" });
+                info!(
+                    "{}",
+                    if left { "this node was taken out of DNS" } else { "this node is taken in again" }
+                );
             }
             self.report.left = left;
             if left {
@@ -146,10 +150,19 @@ impl Worker {
             let wake = self.registrar.next_wake().filter(|_| !left);
             let pause = wake.map(|wake| wake.saturating_sub(self.clock.now().monotonic));
             tokio::select! {
-                changed = self.sights.changed() => if changed.is_err() { return },
+                changed = self.sights.changed() => match changed {
+                    // To wait for a change counts as having seen it.
+                    Ok(()) => self.observe(),
+                    Err(_) => return,
+                },
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
         }
+    }
+
+    fn observe(&mut self) {
+        let sight = self.sights.borrow_and_update().clone();
+        self.registrar.observe(sight, self.clock.now());
     }
 
     /// Does one thing; says whether it could be tried.

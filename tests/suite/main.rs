@@ -13,6 +13,7 @@ mod demo;
 mod overlay;
 mod pods;
 mod probe;
+mod register;
 mod robust;
 mod testbed;
 
@@ -34,6 +35,7 @@ fn trials() -> Vec<Trial> {
         overlay::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
         testbed::trials(),
     ];

@@ -10,8 +10,8 @@ use clap::ArgMatches;
 use minionet_core::config::Config;
 use minionet_core::register::{Failure, Key, Ledger, Standing, Update, lease_name};
 
-use super::place::{self, Lock};
 use super::find;
+use super::place::{self, Lock};
 use crate::keep;
 
 /// How long the daemon may hold the lock.
@@ -85,7 +85,9 @@ async fn remove(config: &Config, key: &Key, standing: &Standing, own: bool) -> R
     let primary = find(config, name).await?;
     for _ in 0..TRIES {
         let lease = primary.text(key, &lease_name(name, *address)).await?;
-        if own && let Some(lease) = lease.as_ref().filter(|lease| !leases.is_empty() && !leases.contains(lease)) {
+        if own
+            && let Some(lease) = lease.as_ref().filter(|lease| !leases.is_empty() && !leases.contains(lease))
+        {
             bail!(
                 "the record {name} {address} belongs to another node by now ({lease}): it stays; on that node: \
                  minionetd deregister"

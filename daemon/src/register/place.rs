@@ -27,7 +27,8 @@ pub fn key(file: &str) -> Result<Key, Failure> {
     let failure = |cause: String| Failure::Key { file: file.to_owned(), cause };
     let text = fs::read_to_string(file).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => failure(
-            "it is not there: make it on the DNS server with tsig-keygen, and copy it, or set register_key".into(),
+            "it is not there: make it on the DNS server with tsig-keygen, and copy it, or set register_key"
+                .into(),
         ),
         _ => failure(e.to_string()),
     })?;
@@ -77,7 +78,8 @@ pub fn has_left() -> bool {
 /// # Errors
 /// When the file cannot be written.
 pub fn set_left() -> Result<()> {
-    files::replace(&mark(), "this node was deregistered; `minionetd register` takes it in again\n", 0o644).map(drop)
+    files::replace(&mark(), "this node was deregistered; `minionetd register` takes it in again\n", 0o644)
+        .map(drop)
 }
 
 /// Takes the mark away; says whether there was one.

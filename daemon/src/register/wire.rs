@@ -103,7 +103,8 @@ impl Primary {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         message.finalize(&signer, now).map_err(|e| local(&e))?;
         let mac = message.signature().map(|record| record.data.mac.clone()).unwrap_or_default();
-        let mut unreachable = Failure::Unreachable { server: self.label(), cause: "it has no address".into() };
+        let mut unreachable =
+            Failure::Unreachable { server: self.label(), cause: "it has no address".into() };
         for server in &self.servers {
             match exchange(*server, &message, self.timeout).await {
                 Ok((answer, bytes)) => return self.judge(*server, key, &signer, (answer, &bytes), &mac, now),
@@ -235,7 +236,8 @@ async fn exchange(server: SocketAddr, message: &Message, limit: Duration) -> Res
     let talk = async {
         let bytes = message.to_vec()?;
         let mut stream = TcpStream::connect(server).await?;
-        let mut framed = u16::try_from(bytes.len()).context("the message is too long")?.to_be_bytes().to_vec();
+        let mut framed =
+            u16::try_from(bytes.len()).context("the message is too long")?.to_be_bytes().to_vec();
         framed.extend(bytes);
         stream.write_all(&framed).await?;
         let mut answer = vec![0; usize::from(stream.read_u16().await?)];
