@@ -8,6 +8,7 @@ mod command;
 mod place;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use minionet_core::register::{
 };
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -38,7 +39,7 @@ const BUSY: Duration = Duration::from_millis(200);
 /// The kubelet's port. Whether it is open or closed, a machine that lives answers there.
 const KUBELET: u16 = 10250;
 
-/// How long a machine may take to answer.
+/// How long a machine may take to answer, at most.
 const KNOCK: Duration = Duration::from_secs(2);
 
 /// The registration of this node, if it registers itself.
@@ -185,13 +186,7 @@ impl Worker {
                 // What is known now; where it cannot be written, the next registration says so.
                 let _said_later = place::save(&self.registrar.ledger());
             }
-            Task::Inspect(peer) => {
-                let finding = self.inspect(peer).await;
-                if let Err(failure) = &finding {
-                    debug!(%peer, "the lease cannot be read: {failure}");
-                }
-                log(&self.registrar.inspected(peer, finding.ok(), self.clock.now()));
-            }
+            Task::Inspect(peers) => self.inspect(&peers).await,
             Task::Remove(peer, update) => {
                 let result = self.send(&update).await;
                 if let Err(failure) = &result {
@@ -232,12 +227,34 @@ impl Worker {
         result
     }
 
-    async fn inspect(&mut self, peer: IpAddr) -> Result<Finding, Failure> {
+    /// Looks after peers that seem dead: all of them at once, as each may take its time.
+    async fn inspect(&mut self, peers: &[IpAddr]) {
+        // Short beside the time between two looks, which must not have a gap.
+        let knock = self.config.register.lease.map_or(KNOCK, |lease| KNOCK.min(lease / 10));
+        let mut knocks = JoinSet::new();
+        for peer in peers.iter().copied() {
+            knocks.spawn(async move { (peer, answers(peer, knock).await) });
+        }
+        let mut alive = BTreeSet::new();
+        while let Some(knocked) = knocks.join_next().await {
+            alive.extend(knocked.ok().filter(|(_, answers)| *answers).map(|(peer, _)| peer));
+        }
+        for peer in peers.iter().copied() {
+            let lease = self.lease(peer).await;
+            if let Err(failure) = &lease {
+                debug!(%peer, "the lease cannot be read: {failure}");
+            }
+            let finding = lease.ok().map(|lease| Finding { lease, answers: alive.contains(&peer) });
+            log(&self.registrar.inspected(peer, finding, self.clock.now()));
+        }
+    }
+
+    async fn lease(&mut self, peer: IpAddr) -> Result<Option<String>, Failure> {
         let key = place::key(&self.config.register.key_file)?;
         let primary = self.primary().await?;
         let lease = primary.text(&key, &lease_name(self.registrar.name(), peer)).await;
         self.forget_after(&lease);
-        Ok(Finding { lease: lease?, answers: answers(peer).await })
+        lease
     }
 
     /// The server of the zone, looked up anew after a failure.
@@ -294,8 +311,8 @@ async fn find(config: &Config, name: &str) -> Result<Primary, Failure> {
 }
 
 /// Whether a machine answers: a connection that is taken, and one that is refused.
-async fn answers(peer: IpAddr) -> bool {
-    match timeout(KNOCK, TcpStream::connect((peer, KUBELET))).await {
+async fn answers(peer: IpAddr, limit: Duration) -> bool {
+    match timeout(limit, TcpStream::connect((peer, KUBELET))).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
         Err(_) => false,

@@ -17,6 +17,7 @@ use libtest_mimic::Trial;
 use netns_testbed::{Cluster, ClusterBuilder, Node, eventually};
 
 use self::server::{SECRET, Server, key_file};
+use crate::overlay::{SILENCE, pod_per_node};
 
 /// The zone that the nodes change.
 const ZONE: &str = "cncfdemo.k8s";
@@ -40,7 +41,8 @@ pub fn trials() -> Vec<Trial> {
 /// A cluster whose nodes ask the host outside, where the server of a test will run.
 fn cluster(nodes: usize, config: &str) -> ClusterBuilder {
     let config = format!("{CONFIG}{config}");
-    let config = if config.contains("resolvers") { config } else { config + "resolvers = [\"198.51.100.1\"]\n" };
+    let config =
+        if config.contains("resolvers") { config } else { config + "resolvers = [\"198.51.100.1\"]\n" };
     Cluster::builder("cncfdemo").nodes(nodes).config(&config)
 }
 
@@ -91,6 +93,18 @@ fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
         line.map(str::to_owned).with_context(|| format!("the log says {log}"))
     })?;
     Ok(line)
+}
+
+/// Attaches a pod to every node, and waits until each reaches every other, asking again and again:
+/// nodes are ready for pods before they know of each other.
+fn pods_talk(cluster: &Cluster) -> Result<()> {
+    cluster.wait_ready()?;
+    let pods = pod_per_node(cluster)?;
+    for (from, to) in pods.iter().flat_map(|from| pods.iter().map(move |to| (from, to))) {
+        let what = format!("{} to reach {}", from.name(), to.name());
+        eventually(&what, LONG, || from.ping(to.address(), SILENCE))?;
+    }
+    Ok(())
 }
 
 /// The own addresses of nodes.

@@ -80,7 +80,11 @@ fn server(text: &str) -> Result<Server, String> {
 /// A time to live: whole seconds (RFC 1035 section 4.1.3).
 fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration(text, "1s", "1d")?;
-    if ttl.subsec_nanos() == 0 { Ok(ttl) } else { Err(format!("\"{text}\" is not a whole number of seconds")) }
+    if ttl.subsec_nanos() == 0 {
+        Ok(ttl)
+    } else {
+        Err(format!("\"{text}\" is not a whole number of seconds"))
+    }
 }
 
 fn lease(text: &str) -> Result<Option<Duration>, String> {

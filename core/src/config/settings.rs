@@ -48,12 +48,7 @@ const fn many(
     Setting { key, env, shape: Shape::Many, value, default, help }
 }
 
-const fn switch(
-    key: &'static str,
-    env: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
+const fn switch(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting { key, env, shape: Shape::Switch, value: "BOOL", default, help }
 }
 

@@ -97,12 +97,13 @@ impl Key {
             return Err(syntax(Some(word), "the end of the file: one key alone"));
         }
         let missing = |expected| KeyError::Syntax { found: "nothing", expected };
-        let algorithm = match algorithm.ok_or(missing("algorithm"))?.to_ascii_lowercase().trim_end_matches('.') {
-            "hmac-sha256" => Algorithm::Sha256,
-            "hmac-sha384" => Algorithm::Sha384,
-            "hmac-sha512" => Algorithm::Sha512,
-            other => return Err(KeyError::Algorithm(other.to_owned())),
-        };
+        let algorithm =
+            match algorithm.ok_or(missing("algorithm"))?.to_ascii_lowercase().trim_end_matches('.') {
+                "hmac-sha256" => Algorithm::Sha256,
+                "hmac-sha384" => Algorithm::Sha384,
+                "hmac-sha512" => Algorithm::Sha512,
+                other => return Err(KeyError::Algorithm(other.to_owned())),
+            };
         let secret = secret.ok_or(missing("secret"))?;
         let secret = BASE64.decode(secret.as_bytes()).map_err(|_| KeyError::Secret)?;
         if secret.len() < LEAST {

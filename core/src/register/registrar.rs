@@ -39,8 +39,8 @@ pub enum Task {
         /// The update.
         update: Update,
     },
-    /// Read the lease of a dead peer, and look whether its machine answers.
-    Inspect(IpAddr),
+    /// Read the leases of dead peers, and look whether their machines answer.
+    Inspect(Vec<IpAddr>),
     /// Send the update that removes a dead peer.
     Remove(IpAddr, Update),
 }
@@ -132,7 +132,9 @@ impl fmt::Display for Event {
             Event::Removed { peer } => {
                 write!(f, "removed {peer} from DNS: dead by probe, and its lease was not renewed")
             }
-            Event::Saved { peer } => write!(f, "the record of {peer} was changed at the last moment and stays"),
+            Event::Saved { peer } => {
+                write!(f, "the record of {peer} was changed at the last moment and stays")
+            }
         }
     }
 }
@@ -229,13 +231,13 @@ impl Registrar {
         if let Some((peer, lease)) = self.removals.pop_front() {
             return Some(Task::Remove(peer, Update::removal(&self.name, peer, Some(lease))));
         }
-        let (due, peer) = self.suspects.as_ref()?.next()?;
-        (due <= now.monotonic).then_some(Task::Inspect(peer))
+        let due = self.suspects.as_ref()?.due(now.monotonic);
+        (!due.is_empty()).then_some(Task::Inspect(due))
     }
 
     /// When there may be something to do, if nothing else is seen until then.
     pub fn next_wake(&self) -> Option<Duration> {
-        let watch = self.suspects.as_ref().and_then(Suspects::next).map(|(due, _)| due);
+        let watch = self.suspects.as_ref().and_then(Suspects::next_due);
         self.registration_due().into_iter().chain(watch).min()
     }
 
@@ -335,7 +337,8 @@ impl Registrar {
                 self.failures = self.failures.saturating_add(1);
                 let pause = BACKOFF_MIN.saturating_mul(factor).min(BACKOFF_MAX);
                 // Half of it is chance, so that nodes that failed together do not return together.
-                self.retry = now.monotonic + pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
+                self.retry =
+                    now.monotonic + pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
             }
         }
         events

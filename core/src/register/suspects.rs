@@ -28,6 +28,9 @@ pub struct Finding {
     pub answers: bool,
 }
 
+/// Most peers that are inspected at once.
+const TOGETHER: usize = 64;
+
 #[derive(Clone, Debug, Default)]
 struct Suspect {
     /// The lease, and since when it has rested.
@@ -82,9 +85,15 @@ impl Suspects {
         self.suspects.keys().copied()
     }
 
-    /// Who is to be inspected next, and when.
-    pub(super) fn next(&self) -> Option<(Duration, IpAddr)> {
-        self.suspects.iter().map(|(peer, suspect)| (suspect.due, *peer)).min()
+    /// When somebody is to be inspected next.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.suspects.values().map(|suspect| suspect.due).min()
+    }
+
+    /// Who is to be inspected now, at most [`TOGETHER`].
+    pub(super) fn due(&self, now: Duration) -> Vec<IpAddr> {
+        let due = self.suspects.iter().filter(|(_, suspect)| suspect.due <= now);
+        due.map(|(peer, _)| *peer).take(TOGETHER).collect()
     }
 
     /// Takes what an inspection found; the lease of a peer whose time has come.

@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::server::Server;
-use super::{LONG, NAME, addresses, cluster, start, wait_for_log, wait_for_records, with};
-use crate::overlay::{everybody_reaches_everybody, pod_per_node, wait_for_members};
+use super::{LONG, NAME, addresses, cluster, pods_talk, start, wait_for_log, wait_for_records, with};
+use crate::overlay::wait_for_members;
 
 /// A lease that rests for so long is over.
 const LEASE: &str = "register_lease = \"3s\"\n";
@@ -83,7 +83,7 @@ fn a_dead_machine_is_removed_and_a_dead_daemon_is_not() -> Result<()> {
         cluster.node(3).restore_nic("eth0")?;
         cluster.node(3).start_daemon()?;
         wait_for_records(&server, &all)?;
-        everybody_reaches_everybody(&pod_per_node(cluster)?)
+        pods_talk(cluster)
     })
 }
 

@@ -5,8 +5,8 @@ use minionet_tests::{Need, Trial, trials};
 use netns_testbed::{Cluster, Tables, eventually};
 
 use super::server::Server;
-use super::{LONG, NAME, addresses, cluster, start, wait_for_log, wait_for_records, with};
-use crate::overlay::{DEVICE, everybody_reaches_everybody, pod_per_node, wait_for_members};
+use super::{LONG, NAME, addresses, cluster, pods_talk, start, wait_for_log, wait_for_records, with};
+use crate::overlay::{DEVICE, wait_for_members};
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -25,8 +25,7 @@ fn form(cluster: &Cluster, server: &Server<'_>) -> Result<()> {
     ensure!(server.addresses(NAME)?.is_empty(), "the zone is not empty");
     cluster.nodes().iter().try_for_each(start)?;
     wait_for_records(server, &addresses(cluster.nodes()))?;
-    cluster.wait_ready()?;
-    everybody_reaches_everybody(&pod_per_node(cluster)?)
+    pods_talk(cluster)
 }
 
 fn an_empty_zone_of_bind_is_filled() -> Result<()> {
@@ -59,7 +58,8 @@ fn an_empty_zone_of_knot_is_filled() -> Result<()> {
 
 fn nodes_with_ipv6_register_too() -> Result<()> {
     // The name of the server has an IPv4 address alone.
-    let config = "node_prefix = 28\nresolvers = [\"2001:db8:100::1\"]\nregister_server = \"2001:db8:100::1\"\n";
+    let config =
+        "node_prefix = 28\nresolvers = [\"2001:db8:100::1\"]\nregister_server = \"2001:db8:100::1\"\n";
     with(cluster(2, config).underlay("fd00:20::/112"), |cluster| {
         let server = Server::bind(cluster.external(), |config| config)?;
         form(cluster, &server)

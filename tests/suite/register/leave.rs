@@ -6,8 +6,8 @@ use netns_testbed::eventually;
 use nix::sys::signal::Signal;
 
 use super::server::Server;
-use super::{LONG, NAME, addresses, cluster, start, wait_for_log, wait_for_records, with};
-use crate::overlay::{everybody_reaches_everybody, pod_per_node, wait_for_members};
+use super::{LONG, NAME, addresses, cluster, pods_talk, start, wait_for_log, wait_for_records, with};
+use crate::overlay::wait_for_members;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -41,7 +41,7 @@ fn a_node_that_leaves_is_forgotten_and_can_return() -> Result<()> {
 
         node.minionetd(["register", "--cluster-name", "cncfdemo"])?;
         wait_for_records(&server, &addresses(cluster.nodes()))?;
-        everybody_reaches_everybody(&pod_per_node(cluster)?)?;
+        pods_talk(cluster)?;
 
         // Another node takes it out; it lives, and comes back.
         let lease = server.lease(node.address())?;

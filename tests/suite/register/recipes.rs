@@ -5,8 +5,8 @@ use minionet_tests::{Need, Trial, trials};
 use netns_testbed::{Cluster, ClusterBuilder};
 
 use super::server::{Server, recipe};
-use super::with;
-use crate::overlay::{everybody_reaches_everybody, pod_per_node, wait_for_members};
+use super::{pods_talk, with};
+use crate::overlay::wait_for_members;
 
 /// As in the other tests, without registration.
 const CONFIG: &str = "refresh_min = \"100ms\"\nrefresh_max = \"500ms\"\nmissing_answers = 2\nhold_down = \"300ms\"\n\
@@ -27,8 +27,7 @@ fn cluster() -> ClusterBuilder {
 /// Waits until pods of all three nodes talk, makes the change, and waits until node 3 is gone.
 fn play(cluster: &Cluster, server: &Server<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
     cluster.nodes().iter().try_for_each(|node| node.start_daemon())?;
-    cluster.wait_ready()?;
-    everybody_reaches_everybody(&pod_per_node(cluster)?)?;
+    pods_talk(cluster)?;
     change()?;
     server.reload()?;
     wait_for_members(&[cluster.node(0), cluster.node(1)], &[1, 2])
@@ -49,7 +48,7 @@ fn the_recipe_for_dnsmasq() -> Result<()> {
 fn the_recipe_for_bind() -> Result<()> {
     with(cluster(), |cluster| {
         let (config, zone) = (recipe("bind-static.conf")?, recipe("bind-static.zone")?);
-        let server = Server::named(cluster.external(), &config, "k8s.zone", &zone, &[])?;
+        let server = Server::named(cluster.external(), &config, "k8s.zone", &zone)?;
         play(cluster, &server, || {
             let lines = zone.lines().filter(|line| !line.contains("172.20.0.3"));
             let without: String = lines.map(|line| format!("{line}\n")).collect();
