@@ -113,7 +113,8 @@ impl Draft {
         if self.probe_port == Some(self.port) {
             problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
-        let register = self.registration.finish(&self.roles).map_err(|text| problem(&text)).ok();
+        let register =
+            self.registration.finish(&self.roles, self.probe_interval).map_err(|text| problem(&text)).ok();
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
         let pod_networks: Vec<PodNetwork> = pods.collect();

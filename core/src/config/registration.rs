@@ -6,6 +6,10 @@ use std::time::Duration;
 use super::parse::{absolute, domain, duration, label, switch};
 use crate::register::{DNS_PORT, Server, Settings};
 
+/// Twice the time in which the probe finds a peer dead: five requests, of a second each where the
+/// round-trip time is less than that ([`crate::probe::Limits`]).
+const DETECTION: Duration = Duration::from_secs(10);
+
 /// Values as far as they are known.
 #[derive(Default)]
 pub(super) struct Registration {
@@ -35,7 +39,14 @@ impl Registration {
     }
 
     /// Checks what concerns several settings.
-    pub(super) fn finish(self, roles: &[String]) -> Result<Settings, String> {
+    pub(super) fn finish(self, roles: &[String], probe_interval: Duration) -> Result<Settings, String> {
+        let least = DETECTION + probe_interval * 2;
+        if self.lease.is_some_and(|lease| lease < least) {
+            return Err(format!(
+                "register_lease is shorter than {least:?}: the probe would not have found all that are dead before some \
+                 are judged; raise it, or lower probe_interval"
+            ));
+        }
         let role = self.role.or_else(|| roles.first().cloned()).unwrap_or_default();
         if !roles.is_empty() && !roles.contains(&role) {
             return Err(format!(

@@ -59,11 +59,11 @@ impl Sight {
         Sight { own, listed, peers, listed_peers }
     }
 
-    /// Whether this node sees enough of the cluster to say who is dead: at least two thirds of all
-    /// its members answer, itself included.
-    pub fn is_trustworthy(&self) -> bool {
+    /// Whether this node sees enough of a cluster with so many other members to say who is dead: it
+    /// is listed itself, and at least two thirds of all answer, itself included.
+    pub fn is_trustworthy(&self, others: usize) -> bool {
         let alive = self.alive().count() + 1;
-        self.listed == Listed::Yes && alive * 3 >= (self.peers.len() + 1) * 2
+        self.listed == Listed::Yes && alive * 3 >= (others + 1) * 2
     }
 
     /// The place of this node among all that live, in the order of their addresses.

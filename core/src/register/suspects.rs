@@ -54,18 +54,24 @@ enum Kept {
 pub(super) struct Suspects {
     lease: Duration,
     rank: u32,
+    /// When each member was last known as one. Those that went lately count as silent, or a cluster
+    /// that falls apart in steps would always look whole.
+    members: BTreeMap<IpAddr, Duration>,
     suspects: BTreeMap<IpAddr, Suspect>,
 }
 
 impl Suspects {
     pub(super) fn new(lease: Duration) -> Self {
-        Suspects { lease, rank: 0, suspects: BTreeMap::new() }
+        Suspects { lease, rank: 0, members: BTreeMap::new(), suspects: BTreeMap::new() }
     }
 
     /// Takes what is seen now. Whoever is not dead any more is under no suspicion, and nobody is
     /// while this node is not one to judge.
     pub(super) fn observe(&mut self, sight: &Sight, now: Duration) {
-        match sight.rank().filter(|rank| *rank < WATCHERS && sight.is_trustworthy()) {
+        self.members.retain(|_, known| now.saturating_sub(*known) <= self.lease);
+        self.members.extend(sight.peers.keys().map(|peer| (*peer, now)));
+        let trustworthy = sight.is_trustworthy(self.members.len());
+        match sight.rank().filter(|rank| *rank < WATCHERS && trustworthy) {
             Some(rank) => self.rank = rank as u32,
             None => return self.suspects.clear(),
         }
