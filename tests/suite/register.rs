@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use netns_testbed::{Cluster, ClusterBuilder, Node, eventually};
 
 use self::server::{SECRET, Server, key_file};
 use crate::overlay::{SILENCE, pod_per_node};
+use crate::robust::wait_for_log;
 
 /// The zone that the nodes change.
 const ZONE: &str = "cncfdemo.k8s";
@@ -83,16 +84,6 @@ fn wait_for_records(server: &Server<'_>, addresses: &[IpAddr]) -> Result<()> {
         anyhow::Ok(())
     })?;
     Ok(())
-}
-
-/// Waits until the log of a node has a line with all of these words, and returns it.
-fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
-    let line = eventually(&format!("a line with {words:?} in the log of {}", node.name()), LONG, || {
-        let log = node.log()?;
-        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
-        line.map(str::to_owned).with_context(|| format!("the log says {log}"))
-    })?;
-    Ok(line)
 }
 
 /// Attaches a pod to every node, and waits until each reaches every other, asking again and again:
