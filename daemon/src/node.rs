@@ -244,6 +244,9 @@ impl Node {
 
     /// Tells the registration what there is to see.
     fn tell_register(&self, round: &Round) {
+        if !self.config.register.enabled {
+            return;
+        }
         let mut peers: BTreeMap<IpAddr, Liveness> =
             self.membership.peers().map(|peer| (peer, Liveness::Unknown)).collect();
         for (peer, liveness) in self.probe.liveness() {
