@@ -71,7 +71,7 @@ pub fn register(config: &Config) -> Result<()> {
     let text = if had_left {
         format!(
             "this node may register itself again; a running `minionetd run --register` does so within {:?}",
-            config.refresh_max
+            config.thresholds.refresh_max
         )
     } else {
         "this node was not deregistered; nothing is changed".to_owned()
