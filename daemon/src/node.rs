@@ -382,7 +382,8 @@ impl Node {
         let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
         let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
         let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        let routes = failures.iter().filter(|f| matches!(f.change, Change::AddRoute { .. })).count();
+        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
+        let routes = failures.iter().filter(route).count();
         Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
     }
 
