@@ -29,4 +29,5 @@ pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod register;
 pub mod trace;

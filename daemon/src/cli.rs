@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use minionet_core::config::{Layer, SETTINGS};
+use minionet_core::config::{Layer, SETTINGS, Shape};
 use minionet_core::constants::CONFIG_FILE;
 
 /// The file that image-based installs put on every minion.
@@ -52,6 +52,26 @@ fn base() -> Command {
                         .help("Every node that the plan has room for"),
                 )
                 .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")),
+        ))
+        .subcommand(with_settings(
+            Command::new("deregister")
+                .about("Take this node, or a dead one, out of DNS")
+                .long_about(
+                    "Remove this node's record from DNS by a dynamic update, as it leaves the cluster: the others forget \
+                     it after their hold-down. The daemon does not register it again until the machine is started \
+                     anew, or `minionetd register` was called. With addresses, remove the records of other nodes.",
+                )
+                .arg(
+                    Arg::new("address")
+                        .value_name("ADDRESS")
+                        .num_args(0..)
+                        .value_parser(value_parser!(std::net::IpAddr))
+                        .help("Addresses of nodes that are gone [default: this node]"),
+                ),
+        ))
+        .subcommand(with_settings(
+            Command::new("register")
+                .about("Let this node register itself again after `minionetd deregister`"),
         ))
 }
 
@@ -114,8 +134,13 @@ fn with_settings(command: Command) -> Command {
             "" => String::new(),
             default => format!(" [default: {default}]"),
         };
-        Arg::new(setting.key)
-            .long(setting.flag())
+        let arg = Arg::new(setting.key);
+        let arg = match setting.shape {
+            // `--register` alone means yes; what follows is another word.
+            Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Shape::One | Shape::Many => arg,
+        };
+        arg.long(setting.flag())
             .value_name(setting.value)
             .help_heading("Settings")
             .action(ArgAction::Append)

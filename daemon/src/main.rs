@@ -21,6 +21,7 @@ mod notices;
 mod plan;
 mod probe;
 mod processes;
+mod register;
 mod resolve;
 mod run;
 mod settings;
@@ -39,6 +40,12 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS),
         Some(("doctor", matches)) => doctor::run(matches),
         Some(("trace", matches)) => trace::run(matches),
+        Some(("register", matches)) => settings::gather(matches)
+            .and_then(|config| register::register(&config))
+            .map(|()| ExitCode::SUCCESS),
+        Some(("deregister", matches)) => settings::gather(matches)
+            .and_then(|config| register::deregister(&config, matches))
+            .map(|()| ExitCode::SUCCESS),
         // The command line demands one of the above.
         _ => Ok(ExitCode::SUCCESS),
     };

@@ -14,6 +14,7 @@ mod doctor;
 mod overlay;
 mod pods;
 mod probe;
+mod register;
 mod robust;
 mod testbed;
 mod trace;
@@ -37,6 +38,7 @@ fn trials() -> Vec<Trial> {
         overlay::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
         testbed::trials(),
         trace::trials(),
