@@ -80,6 +80,8 @@ struct Refused {
     text: String,
     /// Whether the device itself is as it should be: single peers may be missing then.
     device_works: bool,
+    /// How many routes to peers are missing because of it.
+    routes: usize,
 }
 
 impl Node {
@@ -217,10 +219,12 @@ impl Node {
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
-        self.wanted.peer_routes = Some(wanted.routes.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted)?;
+        // What the kernel refuses is told here, and is no fault of single attachments.
+        let routes = refused.as_ref().map_or(0, |refused| refused.routes);
+        self.wanted.peer_routes = Some(wanted.routes.len().saturating_sub(routes));
         sysctls::device(ipv6_pods)?;
         if self.config.encapsulation != Encapsulation::Always {
             sysctls::both_ways(&own.identity.interface)?;
@@ -351,7 +355,8 @@ impl Node {
         let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
         let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
         let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works }))
+        let routes = failures.iter().filter(|f| matches!(f.change, Change::AddRoute { .. })).count();
+        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
     }
 
     /// Names the device that has our VNI and port, if one does.
