@@ -116,6 +116,8 @@ pub fn unrecorded(host: &mut Socket, store: &Store, id: Id) -> Result<(), UndoEr
     // Unless an ADD came in between, whose leases these are.
     if locked.find(id)?.is_none() {
         locked.release_all_of(id)?;
+        // The mark of a record that a killed DEL removed.
+        locked.forget(id)?;
     }
     Ok(())
 }

@@ -177,7 +177,14 @@ fn reachable_by_discovery(index: u32, gateway: IpAddr, link: &PodLink) -> [(Host
 }
 
 fn on_link(index: u32, address: IpAddr) -> Route {
-    Route { dst: Cidr::host(address), gateway: None, device: Some(index), protocol: ROUTE_PROTOCOL_POD }
+    Route {
+        dst: Cidr::host(address),
+        gateway: None,
+        device: Some(index),
+        protocol: ROUTE_PROTOCOL_POD,
+        metric: 0,
+        unreachable: false,
+    }
 }
 
 fn up(index: u32) -> Request {
