@@ -108,7 +108,8 @@ fn storm(node: &Node, ending: impl FnOnce(Storm<'_>) -> Result<()>) -> Result<()
     // The first call makes files that stay.
     let before = Before { state, rest: Before::rest(node)? };
     let through = || -> Result<()> {
-        at_once(&[0, 1, 2, 3], |worker| storm.work(*worker))?;
+        let workers: Vec<usize> = (0..WORKERS).collect();
+        at_once(&workers, |worker| storm.work(*worker))?;
         storm.nobody_shares_an_address()?;
         storm.the_attached_are_whole()?;
         let (calls, half_way) = (storm.calls.load(Ordering::Relaxed), storm.half_way.load(Ordering::Relaxed));
