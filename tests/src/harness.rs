@@ -20,6 +20,8 @@ pub enum Need {
     ContainerRuntime,
     /// Root of the machine: a user namespace does not do.
     Root,
+    /// The programs of an earlier commit; see [`crate::previous_programs`].
+    PreviousPrograms,
 }
 
 impl Need {
@@ -38,6 +40,7 @@ impl Need {
                     .then(|| format!("{CNI_PLUGINS}/{name} not found (Debian: containernetworking-plugins)"))
             }
             Self::ContainerRuntime => crate::cri::available().err(),
+            Self::PreviousPrograms => crate::previous_programs().err(),
             Self::Root => (!is_real_root()).then(|| "only root of the machine may do this".to_owned()),
         }
     }
