@@ -16,14 +16,17 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
 pub mod handoff;
 pub mod health;
 pub mod identity;
+pub mod install;
 pub mod membership;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod tuning;
