@@ -147,7 +147,7 @@ impl fmt::Display for Step {
             Step::Link { path, target } => write!(f, "link     {path} to {target}"),
             Step::Remove(path) => write!(f, "remove   {path}"),
             Step::RemoveDirectory(path) => write!(f, "remove   {path}/"),
-            Step::Keep(path) => write!(f, "keep     {path}: it was changed since; --force replaces it"),
+            Step::Keep(path) => write!(f, "keep     {path}: somebody changed it (--force overrules)"),
         }
     }
 }

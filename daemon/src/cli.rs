@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use minionet_core::config::{Layer, SETTINGS};
-use minionet_core::constants::CONFIG_FILE;
+use minionet_core::constants::{CONFIG_FILE, MINIONS_FILE};
 
-/// The file that image-based installs put on every minion.
-const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
+mod service;
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -49,6 +48,7 @@ pub fn command() -> Command {
                 )
                 .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")),
         ))
+        .subcommands(service::commands())
 }
 
 fn with_settings(command: Command) -> Command {

@@ -3,24 +3,30 @@
 //! This crate wires: it gathers the configuration, asks DNS, hands what it heard to the decisions
 //! in `minionet-core`, and what they decided to the kernel through `minionet-netlink`.
 
+mod cleanup;
 mod cli;
 mod clock;
 mod collector;
 mod conflist;
 mod files;
 mod firewall;
+mod generate;
 mod health;
 mod hostports;
+mod install;
 mod keep;
 mod logging;
 mod node;
 mod notices;
+mod notify;
+mod output;
 mod plan;
 mod probe;
 mod resolve;
 mod run;
 mod settings;
 mod sysctls;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -29,6 +35,13 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("plan", matches)) => settings::gather(matches).and_then(|config| plan::run(&config, matches)),
+        Some(("wait", matches)) => wait::run(matches),
+        Some(("install", matches)) => install::install(matches),
+        Some(("uninstall", matches)) => install::uninstall(matches),
+        Some(("cleanup", matches)) => cleanup::run(matches),
+        Some(("settings", matches)) => generate::settings(matches),
+        Some(("completions", matches)) => generate::completions(matches),
+        Some(("man", matches)) => generate::man(matches),
         // The command line demands one of the above.
         _ => Ok(()),
     };
