@@ -3,6 +3,7 @@
 mod at_once;
 pub mod cri;
 mod harness;
+pub mod systemd;
 
 pub use at_once::at_once;
 pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};

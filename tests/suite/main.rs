@@ -11,6 +11,7 @@ mod cni;
 mod cri;
 mod demo;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
 mod robust;
@@ -32,6 +33,7 @@ fn trials() -> Vec<Trial> {
         cri::trials(),
         demo::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
         robust::trials(),
