@@ -10,6 +10,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::addr::Cidr;
+use crate::constants::DEVICE;
 
 /// What was found of ours on a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,10 +113,17 @@ pub fn plan(found: &Inventory, pods: bool, settings: bool) -> Result<Vec<Removal
     }
     if settings {
         let back = |(key, value): &(String, String)| Removal::Setting(key.clone(), value.clone());
-        removals.extend(found.settings.iter().map(back));
+        removals.extend(found.settings.iter().filter(|(key, _)| stays(found, key)).map(back));
     }
     removals.extend(found.directories.iter().cloned().map(Removal::Directory));
     Ok(removals)
+}
+
+/// Whether a setting is still there afterwards: those of an interface go with it. Their keys are
+/// as in `ipv4/conf/eth0/forwarding`.
+fn stays(found: &Inventory, key: &str) -> bool {
+    let interface = key.split('/').nth(2).unwrap_or_default();
+    interface != DEVICE && !found.interfaces.contains(interface)
 }
 
 impl fmt::Display for Removal {
@@ -161,7 +169,9 @@ mod tests {
             peer_routes: ["10.32.2.0/24".parse().unwrap()].into(),
             table: true,
             device: true,
-            settings: vec![("ipv4/ip_forward".into(), "0".into())],
+            settings: ["ipv4/ip_forward", "ipv4/conf/minionet/forwarding", "ipv4/conf/mnet0/forwarding"]
+                .map(|key| (key.to_owned(), "0".to_owned()))
+                .to_vec(),
             directories: vec!["/run/minionet".into()],
         }
     }

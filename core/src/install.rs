@@ -53,6 +53,8 @@ pub enum Content {
         /// Where it leads.
         target: String,
     },
+    /// A file that is written later, by what is installed, and goes with it.
+    Later,
 }
 
 /// Who decides on a file's content after it was installed.

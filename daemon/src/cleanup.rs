@@ -39,7 +39,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         return output::say("nothing of minionet's is here");
     }
     let dry_run = matches.get_flag("dry-run");
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for removal in &plan {
         output::say(&removal.to_string())?;
         if dry_run {
@@ -47,15 +47,13 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         }
         // What cannot be removed must not keep the rest.
         if let Err(error) = carry_out(&mut socket, removal) {
-            failed += 1;
-            output::say(&format!("  not removed: {error:#}"))?;
+            failed.push(format!("{error:#}"));
         }
     }
-    match (dry_run, failed) {
-        (true, _) => output::say("to be removed; nothing was"),
-        (false, 0) => output::say("removed"),
-        (false, failed) => bail!("{failed} of {} things are not removed", plan.len()),
+    if !failed.is_empty() {
+        bail!("not everything is removed:\n{}", failed.join("\n"));
     }
+    output::say(if dry_run { "to be removed; nothing was" } else { "removed" })
 }
 
 /// Everything on this host that is ours.
@@ -129,7 +127,9 @@ fn carry_out(socket: &mut Socket, removal: &Removal) -> Result<()> {
             }
         }
         Removal::Table => drop(Nft::open()?.delete_table(NFT_TABLE)?),
-        Removal::Setting(key, value) => drop(sysctl::set(key, value)?),
+        // It may have gone with an interface meanwhile.
+        Removal::Setting(key, value) if sysctl::read(key)?.is_some() => drop(sysctl::set(key, value)?),
+        Removal::Setting(..) => {}
         Removal::Directory(path) => directory(Path::new(path))?,
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ArgMatches;
-use minionet_core::constants::{CNI_BIN_DIR, CNI_CONF_DIR, RUN_DIR, STATE_DIR};
+use minionet_core::constants::{CNI_BIN_DIR, CNI_CONF_DIR, CNI_CONF_FILE, RUN_DIR, STATE_DIR};
 use minionet_core::install::{self as core, Item, MANIFEST, Manifest, Step};
 use minionet_pods::heartbeat;
 
@@ -37,6 +37,8 @@ pub fn install(matches: &ArgMatches) -> Result<()> {
     let mut payloads = payloads(&layout, daemon, plugin);
     if !package {
         payloads.push(Payload::directory(STATE_DIR));
+        // Without the plugin, the list would make the runtime fail where it could use another.
+        payloads.push(Payload::later(format!("{}/{CNI_CONF_FILE}", layout.cni_conf_dir)));
     }
     let items: Vec<Item> = payloads.iter().map(|payload| payload.item.clone()).collect();
 

@@ -97,8 +97,8 @@ fn set(key: &str, value: &str) -> Result<(), Error> {
     sysctl::set(key, value)?;
     info!("kernel setting net/{key} set to {value}");
     for (key, before) in dependents {
-        if let Some(now) = sysctl::read(&key)?.filter(|now| *now != before) {
-            tuning.note(&key, &before, &now);
+        if let Some(now) = sysctl::read(&key)? {
+            tuning.note_dependent(&key, &before, &now);
         }
     }
     remember(&path, &tuning);

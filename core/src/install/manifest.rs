@@ -29,7 +29,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recorded {
-    /// A file that is ours whatever it holds.
+    /// A file that is ours whatever it holds; one that is written later has no digest.
     Program {
         /// What tells its content from every other.
         digest: String,
@@ -102,6 +102,7 @@ impl Recorded {
             Content::File { digest, policy: Policy::Respect, .. } => {
                 Recorded::File { digest: digest.clone() }
             }
+            Content::Later => Recorded::Program { digest: String::new() },
             Content::Link { target } => Recorded::Link { target: target.clone() },
         })
     }

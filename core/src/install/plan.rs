@@ -104,6 +104,7 @@ impl Planner<'_> {
         let found = self.found(path).clone();
         match &item.content {
             Content::Directory => return self.directory(path),
+            Content::Later => {}
             Content::File { digest, mode, policy } => match &found {
                 Found::Nothing => self.steps.push(Step::Write(path.clone())),
                 Found::File { digest: now, mode: has } if now == digest => {

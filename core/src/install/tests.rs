@@ -6,6 +6,7 @@ use super::*;
 
 const PROGRAM: &str = "/opt/cni/bin/minionet";
 const UNIT: &str = "/etc/systemd/system/minionetd.service";
+const LIST: &str = "/etc/cni/net.d/10.conflist";
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants/minionetd.service";
 
 fn file(path: &str, digest: &str, policy: Policy) -> Item {
@@ -18,6 +19,7 @@ fn items(version: &str) -> Vec<Item> {
         file(UNIT, &format!("unit {version}"), Policy::Respect),
         Item { path: WANTS.into(), content: Content::Link { target: UNIT.into() } },
         Item { path: "/etc/cni/net.d".into(), content: Content::Directory },
+        Item { path: LIST.into(), content: Content::Later },
     ]
 }
 
@@ -71,6 +73,10 @@ fn a_bare_disk_gets_everything_once_and_loses_everything_again() {
     let second = plan(&items("1"), &now, Some(&first.manifest), "1", false).unwrap();
     assert_eq!((second.steps.as_slice(), second.unchanged), ([].as_slice(), 3));
     assert_eq!(second.manifest, first.manifest);
+    // What the daemon writes stays when it is installed again, and goes with it.
+    now.insert(LIST.into(), Found::File { digest: "written by the daemon".into(), mode: 0o644 });
+    fill_directories(&mut now);
+    assert!(plan(&items("1"), &now, Some(&first.manifest), "1", false).unwrap().steps.is_empty());
     let removal = remove(&second.manifest, &now, &[], false);
     assert!(removal.complete);
     carry_out(&mut now, &removal.steps, &[]);

@@ -51,11 +51,16 @@ impl Payload {
         Payload { item: Item { path: path.to_owned(), content: Content::Directory }, bytes: Vec::new() }
     }
 
+    /// A file that the daemon will write.
+    pub fn later(path: String) -> Self {
+        Payload { item: Item { path, content: Content::Later }, bytes: Vec::new() }
+    }
+
     /// The permissions of a file.
     pub fn mode(&self) -> u32 {
         match self.item.content {
             Content::File { mode, .. } => mode,
-            Content::Directory | Content::Link { .. } => 0o755,
+            Content::Directory | Content::Link { .. } | Content::Later => 0o755,
         }
     }
 }

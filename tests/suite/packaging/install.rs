@@ -41,7 +41,8 @@ pub fn tree(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
             } else if metadata.is_symlink() {
                 fs::read_link(&path)?.display().to_string()
             } else {
-                String::from_utf8_lossy(&fs::read(&path)?).into_owned()
+                // A namespace that is bound there is no file that can be read.
+                fs::read(&path).map_or_else(|e| e.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
             };
             found.insert(path, format!("{:o} {content}", metadata.mode()));
         }

@@ -180,7 +180,7 @@ fn cleanup_removes_what_it_announced_and_nothing_of_others() -> Result<()> {
         "link add mnetfake type veth peer name other\nlink add minionet0 type bridge\n\
          route add 10.99.0.0/24 via 172.20.0.254 proto 108\nneigh add 172.20.0.99 lladdr 02:00:00:00:00:01 dev eth0",
     )?;
-    node.nft("table ip minionet { chain c { counter; } }\ntable inet other { chain c { counter; } }")?;
+    node.nft("add table ip minionet\nadd chain ip minionet c\nadd table inet other\nadd chain inet other c")?;
     node.write("/etc/cni/net.d/20-other.conflist", "{}\n")?;
     let before = Host::read(node)?;
     cluster.nodes().iter().try_for_each(Node::start_daemon)?;
