@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ArgMatches;
-use minionet_core::constants::{CNI_BIN_DIR, CNI_CONF_DIR, CNI_CONF_FILE, RUN_DIR, STATE_DIR};
+use minionet_core::constants::{RUN_DIR, STATE_DIR};
 use minionet_core::install::{self as core, Item, MANIFEST, Manifest, Step};
 use minionet_pods::heartbeat;
 
@@ -30,16 +30,11 @@ const SYSTEMD: &str = "/run/systemd/system";
 pub fn install(matches: &ArgMatches) -> Result<()> {
     let root = root(matches)?;
     let package = matches.get_flag("package");
-    let layout = layout(matches, package);
+    let layout = if package { Layout::package() } else { layout(matches) };
     let daemon = std::env::current_exe().context("cannot find this program's own file")?;
     let plugin = plugin(matches, &root, &layout, &daemon)?;
     let daemon = fs::read(&daemon).with_context(|| format!("cannot read {}", daemon.display()))?;
-    let mut payloads = payloads(&layout, daemon, plugin);
-    if !package {
-        payloads.push(Payload::directory(STATE_DIR));
-        // Without the plugin, the list would make the runtime fail where it could use another.
-        payloads.push(Payload::later(format!("{}/{CNI_CONF_FILE}", layout.cni_conf_dir)));
-    }
+    let payloads = payloads(&layout, daemon, plugin);
     let items: Vec<Item> = payloads.iter().map(|payload| payload.item.clone()).collect();
 
     let last = if package { None } else { manifest(&root)? };
@@ -93,23 +88,14 @@ fn root(matches: &ArgMatches) -> Result<Root> {
     Root::open(named)
 }
 
-fn layout(matches: &ArgMatches, package: bool) -> Layout {
+fn layout(matches: &ArgMatches) -> Layout {
     let dir = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
-    if package {
-        return Layout {
-            bin_dir: "/usr/bin".to_owned(),
-            cni_bin_dir: CNI_BIN_DIR.to_owned(),
-            cni_conf_dir: CNI_CONF_DIR.to_owned(),
-            etc: "/usr/lib",
-            enable: false,
-        };
-    }
     Layout {
         bin_dir: dir("bin-dir"),
         cni_bin_dir: dir("cni-bin-dir"),
         cni_conf_dir: dir("cni-conf-dir"),
-        etc: "/etc",
         enable: !matches.get_flag("no-enable"),
+        package: false,
     }
 }
 
@@ -148,19 +134,12 @@ fn manifest(root: &Root) -> Result<Option<Manifest>> {
 
 /// What this program would have installed, where it is not remembered what was.
 fn assumed() -> Result<Manifest> {
-    let layout = Layout {
-        bin_dir: "/usr/local/bin".to_owned(),
-        cni_bin_dir: CNI_BIN_DIR.to_owned(),
-        cni_conf_dir: CNI_CONF_DIR.to_owned(),
-        etc: "/etc",
-        enable: true,
-    };
     output::say(&format!(
         "{} is missing: what this version installs by default is looked for",
         manifest_path()
     ))?;
     let items: Vec<Item> =
-        payloads(&layout, Vec::new(), Vec::new()).into_iter().map(|payload| payload.item).collect();
+        payloads(&Layout::local(), Vec::new(), Vec::new()).into_iter().map(|payload| payload.item).collect();
     Ok(Manifest::assumed(env!("CARGO_PKG_VERSION"), &items))
 }
 

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 use minionet_core::config::document;
-use minionet_core::constants::{CNI_CONF_DIR, CONFIG_FILE};
+use minionet_core::constants::{CNI_BIN_DIR, CNI_CONF_DIR, CNI_CONF_FILE, CONFIG_FILE, STATE_DIR};
 use minionet_core::install::{Content, Item, Policy};
 use sha2::{Digest, Sha256};
 
@@ -30,11 +30,33 @@ pub struct Layout {
     pub cni_bin_dir: String,
     /// The lists of networks.
     pub cni_conf_dir: String,
-    /// What systemd, networkd, NetworkManager and sysctl read: below `/etc` where an operator
-    /// installs, below `/usr/lib` where a package does.
-    pub etc: &'static str,
     /// Whether the service is enabled.
     pub enable: bool,
+    /// Whether it is a package that is filled, which others remember and remove.
+    pub package: bool,
+}
+
+impl Layout {
+    /// Where an operator installs who says nothing else.
+    pub fn local() -> Self {
+        Layout {
+            bin_dir: "/usr/local/bin".to_owned(),
+            cni_bin_dir: CNI_BIN_DIR.to_owned(),
+            cni_conf_dir: CNI_CONF_DIR.to_owned(),
+            enable: true,
+            package: false,
+        }
+    }
+
+    /// Where a package of a distribution installs.
+    pub fn package() -> Self {
+        Layout { bin_dir: "/usr/bin".to_owned(), enable: false, package: true, ..Self::local() }
+    }
+
+    /// The directory below which systemd, networkd, NetworkManager and sysctl read.
+    fn etc(&self) -> &'static str {
+        if self.package { "/usr/lib" } else { "/etc" }
+    }
 }
 
 /// A file, a link or a directory with all that it needs to be made.
@@ -47,12 +69,12 @@ pub struct Payload {
 
 impl Payload {
     /// A directory, whatever is in it.
-    pub fn directory(path: &str) -> Self {
+    fn directory(path: &str) -> Self {
         Payload { item: Item { path: path.to_owned(), content: Content::Directory }, bytes: Vec::new() }
     }
 
     /// A file that the daemon will write.
-    pub fn later(path: String) -> Self {
+    fn later(path: String) -> Self {
         Payload { item: Item { path, content: Content::Later }, bytes: Vec::new() }
     }
 
@@ -68,7 +90,7 @@ impl Payload {
 /// Everything, in the order in which it is put onto the disk: what the unit starts comes before
 /// the unit.
 pub fn payloads(layout: &Layout, daemon: Vec<u8>, plugin: Vec<u8>) -> Vec<Payload> {
-    let etc = layout.etc;
+    let etc = layout.etc();
     let systemd = format!("{etc}/systemd");
     let unit = format!("{systemd}/system/{SERVICE}");
     let share = match layout.bin_dir.rsplit_once('/') {
@@ -106,6 +128,11 @@ pub fn payloads(layout: &Layout, daemon: Vec<u8>, plugin: Vec<u8>) -> Vec<Payloa
     }
     for (name, page) in generate::pages() {
         all.push(file(format!("{share}/man/man8/{name}"), page, 0o644, Policy::Replace));
+    }
+    if !layout.package {
+        all.push(Payload::directory(STATE_DIR));
+        // Without the plugin, the list would make the runtime fail where it could use another.
+        all.push(Payload::later(format!("{}/{CNI_CONF_FILE}", layout.cni_conf_dir)));
     }
     if layout.enable {
         let path = format!("{systemd}/system/multi-user.target.wants/{SERVICE}");
