@@ -9,7 +9,7 @@ ARGS ?=
 # the container runtime, which are then reported as ignored.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH" "HOME=$$HOME")
 
-.PHONY: demo test lint build
+.PHONY: demo test lint build deb
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
@@ -24,7 +24,7 @@ demo:
 
 test:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables ping:iputils-ping containerd:containerd crun:crun \
-	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
+	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins /lib/systemd/systemd:systemd
 	$(AS_ROOT) $(CARGO) test
 
 lint:
@@ -33,3 +33,8 @@ lint:
 
 build:
 	$(CARGO) build --release
+
+# The Debian package, as target/minionet.deb.
+deb: build
+	@scripts/need dpkg-deb:dpkg xz:xz-utils
+	scripts/deb "$$(dirname target/*/release/minionetd)" target/minionet.deb

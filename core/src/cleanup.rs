@@ -91,8 +91,7 @@ pub fn plan(found: &Inventory, pods: bool, settings: bool) -> Result<Vec<Removal
         return Err(Refusal::Pods(found.running));
     }
     let mut removals: Vec<Removal> = found.conflists.iter().cloned().map(Removal::File).collect();
-    let nothing =
-        found.attachments.is_empty() && found.interfaces.is_empty() && found.pod_routes.is_empty();
+    let nothing = found.attachments.is_empty() && found.interfaces.is_empty() && found.pod_routes.is_empty();
     if !nothing {
         removals.push(Removal::Pods {
             attachments: found.attachments.clone(),
@@ -137,7 +136,10 @@ impl fmt::Display for Removal {
                     lines.push(format!("interfaces {}", list(&mut interfaces.iter().cloned())));
                 }
                 if !routes.is_empty() {
-                    lines.push(format!("routes     {} (to pods)", list(&mut routes.iter().map(Cidr::to_string))));
+                    lines.push(format!(
+                        "routes     {} (to pods)",
+                        list(&mut routes.iter().map(Cidr::to_string))
+                    ));
                 }
                 f.write_str(&lines.join("\n"))
             }

@@ -75,12 +75,14 @@ impl Tuning {
         let mut back: Vec<(String, String)> =
             ours.map(|(key, changed)| (key.clone(), changed.before.clone())).collect();
         back.sort_by_key(|(key, _)| !is_switch(key));
-        let switches: Vec<String> = back.iter().map(|(key, _)| key.clone()).filter(|k| is_switch(k)).collect();
+        let switches: Vec<String> =
+            back.iter().map(|(key, _)| key.clone()).filter(|k| is_switch(k)).collect();
         let follows = |key: &str| switches.iter().any(|switch| family(switch) == family(key));
-        let dependents = self.dependents.iter().filter(|(key, _)| follows(key)).filter_map(|(key, changed)| {
-            let now = current(key)?;
-            Some((key.clone(), if now == changed.now { changed.before.clone() } else { now }))
-        });
+        let dependents =
+            self.dependents.iter().filter(|(key, _)| follows(key)).filter_map(|(key, changed)| {
+                let now = current(key)?;
+                Some((key.clone(), if now == changed.now { changed.before.clone() } else { now }))
+            });
         back.splice(switches.len()..switches.len(), dependents);
         back
     }

@@ -171,9 +171,7 @@ fn entries(path: &Path) -> Result<Vec<String>> {
     let read = || match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e),
-        Ok(entries) => {
-            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-        }
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
     };
     read().with_context(|| format!("cannot read {}", path.display()))
 }

@@ -34,10 +34,16 @@ pub fn install(matches: &ArgMatches) -> Result<()> {
     let daemon = std::env::current_exe().context("cannot find this program's own file")?;
     let plugin = plugin(matches, &root, &layout, &daemon)?;
     let daemon = fs::read(&daemon).with_context(|| format!("cannot read {}", daemon.display()))?;
-    let payloads = payloads(&layout, daemon, plugin);
+    let mut payloads = payloads(&layout, daemon, plugin);
+    // What somebody else starts, somebody else remembers.
+    let only_plugin = matches.get_flag("only-plugin");
+    if only_plugin {
+        payloads.truncate(1);
+    }
+    let remember = !package && !only_plugin;
     let items: Vec<Item> = payloads.iter().map(|payload| payload.item.clone()).collect();
 
-    let last = if package { None } else { manifest(&root)? };
+    let last = if remember { manifest(&root)? } else { None };
     let disk = observe(&root, &items, last.as_ref())?;
     let plan = core::plan(&items, &disk, last.as_ref(), env!("CARGO_PKG_VERSION"), matches.get_flag("force"))
         .map_err(|conflicts| {
@@ -45,12 +51,12 @@ pub fn install(matches: &ArgMatches) -> Result<()> {
             anyhow!("nothing is changed:\n{}", lines.join("\n"))
         })?;
     let dry_run = matches.get_flag("dry-run");
-    if !dry_run && !package {
+    if !dry_run && remember {
         root.write(&manifest_path(), &plan.manifest.to_text())?;
     }
     take(&root, &plan.steps, &payloads, dry_run)?;
     output::say(&summary(&plan.steps, plan.unchanged, dry_run))?;
-    if dry_run || package { Ok(()) } else { start(&root, matches.get_flag("now"), &layout) }
+    if dry_run || !remember { Ok(()) } else { start(&root, matches.get_flag("now"), &layout) }
 }
 
 /// Uninstalls.
@@ -128,7 +134,8 @@ fn manifest_path() -> String {
 fn manifest(root: &Root) -> Result<Option<Manifest>> {
     let path = manifest_path();
     let Some(text) = root.read(&path)? else { return Ok(None) };
-    let manifest = Manifest::parse(&String::from_utf8_lossy(&text)).with_context(|| format!("{path}, which says what was installed"))?;
+    let manifest = Manifest::parse(&String::from_utf8_lossy(&text))
+        .with_context(|| format!("{path}, which says what was installed"))?;
     Ok(Some(manifest))
 }
 

@@ -22,7 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it is not in time, with the reason.
 pub fn run(matches: &ArgMatches) -> Result<()> {
-    if !Path::new(MINIONS_FILE).exists() || Path::new(MASTERS_FILE).exists() {
+    let minion = Path::new(MINIONS_FILE).exists() && !Path::new(MASTERS_FILE).exists();
+    if !minion && !matches.get_flag("always") {
         return output::say("this host is no minion: there is nothing to wait for");
     }
     let timeout = matches.get_one::<u64>("timeout").copied().unwrap_or_default();

@@ -1,6 +1,9 @@
 //! What an operator does with a host: install, run as a service, upgrade, remove; and that the
 //! host is afterwards what it was.
 
+mod container;
+mod deb;
+mod documents;
 mod install;
 mod service;
 mod traces;
@@ -18,7 +21,17 @@ const LONG: Duration = Duration::from_secs(30);
 const SHARED: [&str; 2] = ["/opt", "/usr/local"];
 
 pub fn trials() -> Vec<Trial> {
-    [install::trials(), service::trials(), traces::trials()].into_iter().flatten().collect()
+    [
+        container::trials(),
+        deb::trials(),
+        documents::trials(),
+        install::trials(),
+        service::trials(),
+        traces::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Gives a host directories of its own where things are installed, and a way to see that.

@@ -53,7 +53,9 @@ pub enum ManifestError {
     #[error("it is not understood: {0}")]
     Malformed(String),
     /// A newer program wrote it.
-    #[error("it has version {0} of its format, this program knows version {SCHEMA}: use the program that installed")]
+    #[error(
+        "it has version {0} of its format, this program knows version {SCHEMA}: use the program that installed"
+    )]
     Unknown(u32),
 }
 

@@ -68,7 +68,10 @@ fn a_bare_disk_gets_everything_once_and_loses_everything_again() {
     let mut now = before.clone();
     let first = plan(&items("1"), &now, None, "1", false).unwrap();
     let shown: Vec<String> = first.steps.iter().map(Step::to_string).collect();
-    assert_eq!(shown[..3], ["make     /opt/cni/", "make     /opt/cni/bin/", "write    /opt/cni/bin/minionet"]);
+    assert_eq!(
+        shown[..3],
+        ["make     /opt/cni/", "make     /opt/cni/bin/", "write    /opt/cni/bin/minionet"]
+    );
     carry_out(&mut now, &first.steps, &items("1"));
     let second = plan(&items("1"), &now, Some(&first.manifest), "1", false).unwrap();
     assert_eq!((second.steps.as_slice(), second.unchanged), ([].as_slice(), 3));

@@ -40,11 +40,12 @@ fn install() -> Command {
                 .action(ArgAction::SetTrue)
                 .conflicts_with("root")
                 .help("Start the service, or restart it after an upgrade; no packet is lost"),
+            flag("only-plugin", "Install nothing but the plugin, as where the daemon runs in a container"),
             Arg::new("package")
                 .long("package")
                 .action(ArgAction::SetTrue)
                 .requires("root")
-                .conflicts_with_all(["bin-dir", "cni-bin-dir", "cni-conf-dir", "no-enable"])
+                .conflicts_with_all(["bin-dir", "cni-bin-dir", "cni-conf-dir", "no-enable", "only-plugin"])
                 .help("Fill the root as a package of a distribution has it: below /usr, not enabled, not remembered"),
         ])
 }
@@ -83,6 +84,7 @@ fn wait() -> Command {
             "Wait until the overlay is formed and pods can be attached. Returns at once on a host that is no minion. \
              Fails when it takes longer than the timeout, and says why.",
         )
+        .arg(flag("always", "Wait also where no file says that the host is a minion, as in a container"))
         .arg(
             Arg::new("timeout")
                 .long("timeout")

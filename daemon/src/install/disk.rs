@@ -84,10 +84,7 @@ impl Root {
             let names: io::Result<Vec<_>> = names.collect();
             Found::Directory(names?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
         } else if kind.is_file() {
-            Found::File {
-                digest: digest(&fs::read(&real)?),
-                mode: metadata.permissions().mode() & 0o7777,
-            }
+            Found::File { digest: digest(&fs::read(&real)?), mode: metadata.permissions().mode() & 0o7777 }
         } else if kind.is_symlink() {
             Found::Link { target: fs::read_link(&real)?.to_string_lossy().into_owned() }
         } else {
@@ -162,9 +159,8 @@ impl Root {
             Some((dir, name)) if !follow => (dir, name),
             _ => (path, ""),
         };
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how =
+            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let dir = if dir.is_empty() { "/" } else { dir };
         let found = openat2(&self.open, dir, how)?;
         let real = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;

@@ -87,8 +87,8 @@ impl Payload {
     }
 }
 
-/// Everything, in the order in which it is put onto the disk: what the unit starts comes before
-/// the unit.
+/// Everything, in the order in which it is put onto the disk: the plugin first, and what the unit
+/// starts before the unit.
 pub fn payloads(layout: &Layout, daemon: Vec<u8>, plugin: Vec<u8>) -> Vec<Payload> {
     let etc = layout.etc();
     let systemd = format!("{etc}/systemd");

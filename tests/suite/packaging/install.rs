@@ -42,7 +42,8 @@ pub fn tree(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
                 fs::read_link(&path)?.display().to_string()
             } else {
                 // A namespace that is bound there is no file that can be read.
-                fs::read(&path).map_or_else(|e| e.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
+                fs::read(&path)
+                    .map_or_else(|e| e.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
             };
             found.insert(path, format!("{:o} {content}", metadata.mode()));
         }
@@ -78,7 +79,8 @@ fn an_image_gets_everything_once_and_loses_everything_again() -> Result<()> {
     let announced = done(&["install", "--root", &root, "--dry-run"])?;
     ensure!(tree(image.path())? == before, "a dry run changed something");
     let did = done(&["install", "--root", &root])?;
-    let steps = |text: &str| text.lines().filter(|line| line.contains('/')).map(str::to_owned).collect::<Vec<_>>();
+    let steps =
+        |text: &str| text.lines().filter(|line| line.contains('/')).map(str::to_owned).collect::<Vec<_>>();
     ensure!(steps(&announced) == steps(&did), "{announced}\n{did}");
     let installed = tree(image.path())?;
     for program in ["opt/cni/bin/minionet", "usr/local/bin/minionetd"] {
@@ -168,7 +170,9 @@ fn a_crash_at_any_step_is_made_good() -> Result<()> {
         Command::new("timeout").args(killed).output()?;
         done(&["install", "--root", &root])?;
         ensure!(names(image.path())? == expected, "killed after {milliseconds} ms");
-        Command::new("timeout").args(["--signal=KILL", &seconds, &program, "uninstall", "--root", &root]).output()?;
+        Command::new("timeout")
+            .args(["--signal=KILL", &seconds, &program, "uninstall", "--root", &root])
+            .output()?;
         done(&["uninstall", "--root", &root])?;
         ensure!(names(image.path())? == before_names, "killed after {milliseconds} ms");
     }
@@ -222,12 +226,18 @@ fn the_drop_ins_are_where_their_readers_look() -> Result<()> {
         ("etc/systemd/networkd.conf.d/90-minionet.conf", "ManageForeignRoutes=no"),
         ("etc/systemd/network/10-minionet.network", "Unmanaged=yes"),
         ("etc/systemd/network/10-minionet.link", "MACAddressPolicy=none"),
-        ("etc/NetworkManager/conf.d/90-minionet.conf", "unmanaged-devices=interface-name:minionet;interface-name:mnet*"),
+        (
+            "etc/NetworkManager/conf.d/90-minionet.conf",
+            "unmanaged-devices=interface-name:minionet;interface-name:mnet*",
+        ),
         ("etc/sysctl.d/90-minionet.conf", "net.ipv4.ip_forward = 1"),
         ("etc/systemd/system/kubelet.service.d/10-minionet.conf", "After=minionetd.service"),
     ] {
         let text = fs::read_to_string(image.path().join(path))?;
-        ensure!(text.starts_with(&format!("# /{path}\n")) && text.lines().any(|l| l == line), "{path}: {text}");
+        ensure!(
+            text.starts_with(&format!("# /{path}\n")) && text.lines().any(|l| l == line),
+            "{path}: {text}"
+        );
     }
     Ok(())
 }

@@ -79,7 +79,9 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
     everybody_reaches_everybody(&pods)?;
     let (node, systemd) = (cluster.node(0), &systemds[0]);
     ensure!(node.read("/proc/sys/net/ipv4/ip_forward")?.trim() == "1");
-    for file in ["/etc/cni/net.d/10-minionet.conflist", "/run/minionet/node.json", "/var/lib/minionet/node.json"] {
+    for file in
+        ["/etc/cni/net.d/10-minionet.conflist", "/run/minionet/node.json", "/var/lib/minionet/node.json"]
+    {
         ensure!(node.exists(file)?, "{file} is missing");
     }
     // Tools remove the directory of networks as a whole; the daemon makes it again.

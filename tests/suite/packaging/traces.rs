@@ -242,7 +242,8 @@ fn links(node: &Namespace) -> Result<String> {
 fn settings_that_others_changed_since_are_left() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(1).run(|cluster| {
         let node = cluster.node(0);
-        let forward = || Ok::<_, anyhow::Error>(node.read("/proc/sys/net/ipv4/ip_forward")?.trim().to_owned());
+        let forward =
+            || Ok::<_, anyhow::Error>(node.read("/proc/sys/net/ipv4/ip_forward")?.trim().to_owned());
         ensure!(forward()? == "1");
         node.kill_daemon(Signal::SIGTERM)?;
         let kept = node.minionetd(["cleanup", "--keep-sysctls", "--dry-run"])?;
