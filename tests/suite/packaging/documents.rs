@@ -57,7 +57,9 @@ fn follow(node: &Node, name: &str) -> Result<usize> {
         } else if let Some(command) = line.strip_suffix(TESTED) {
             let script =
                 format!("cd {} && PATH=/usr/local/bin:$PATH && {command}", node.programs().display());
-            node.exec(["sh", "-c", &script]).with_context(|| format!("docs/{name}: {command}"))?;
+            node.exec(["sh", "-c", &script]).with_context(|| {
+                format!("docs/{name}: {command}; the daemon's log: {}", node.log().unwrap_or_default())
+            })?;
             done += 1;
         }
     }
@@ -97,7 +99,8 @@ fn links_between_documents_lead_somewhere() -> Result<()> {
         let text = if name.ends_with(".md") { document(&name)? } else { continue };
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, part) = target.split_once('#').unwrap_or((target, ""));
-            if !file.ends_with(".md") {
+            // Files of the repository and other places are not looked at.
+            if !file.ends_with(".md") || file.contains("://") || file.starts_with("..") {
                 continue;
             }
             seen += 1;

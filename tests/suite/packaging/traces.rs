@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::install::tree;
 use super::{LONG, bare};
-use crate::overlay::{PATIENT, everybody_reaches_everybody};
+use crate::overlay::{PATIENT, SILENCE, everybody_reaches_everybody};
 
 /// What a host has of its own on the disk.
 const DIRECTORIES: [&str; 6] = ["/etc", "/run", "/var/lib", "/var/log", "/opt", "/usr/local"];
@@ -147,6 +147,8 @@ fn live(cluster: &Cluster) -> Result<()> {
         node.add_pod("plain")?,
         cluster.node(1).add_pod("far")?,
     ];
+    // The peer may be a moment behind.
+    eventually("the other node to answer", LONG, || pods[0].ping(pods[2].address(), SILENCE))?;
     everybody_reaches_everybody(&pods)?;
     pods.into_iter().try_for_each(|pod| Ok(pod.delete()?))
 }
