@@ -13,8 +13,15 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 /// With the path, when any of these steps fails.
-pub fn replace(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<bool> {
-    let content = content.as_ref();
+pub fn replace(path: &Path, content: &str, mode: u32) -> Result<bool> {
+    replace_bytes(path, content.as_bytes(), mode)
+}
+
+/// As [`replace`], for what is no text.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_bytes(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);
     }

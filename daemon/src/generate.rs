@@ -39,7 +39,7 @@ pub fn man(matches: &ArgMatches) -> Result<()> {
     let dir = matches.get_one::<PathBuf>("dir").map_or(Path::new("."), PathBuf::as_path);
     fs::create_dir_all(dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;
     for (name, page) in pages() {
-        files::replace(&dir.join(&name), &page, 0o644)?;
+        files::replace_bytes(&dir.join(&name), &page, 0o644)?;
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ fn dependents(switch: &str) -> Result<Vec<(String, String)>, Error> {
 
 fn remember(path: &Path, tuning: &Tuning) {
     // The setting is needed more than the memory of it.
-    if let Err(error) = files::replace(path, tuning.to_text(), 0o644) {
+    if let Err(error) = files::replace(path, &tuning.to_text(), 0o644) {
         warn!("what the kernel settings were is not remembered: {error:#}");
     }
 }

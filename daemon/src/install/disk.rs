@@ -126,7 +126,7 @@ impl Root {
             }
             Step::Write(_) | Step::Replace(_) => {
                 let mode = payload.map_or(0o644, Payload::mode);
-                files::replace(&real, content(), mode)?;
+                files::replace_bytes(&real, content(), mode)?;
             }
             Step::SetMode(_, mode) => {
                 fs::set_permissions(&real, Permissions::from_mode(*mode)).with_context(failed)?;

@@ -37,7 +37,7 @@ fn documents() -> Result<(Value, Value)> {
 }
 
 /// The words of an instruction of the Containerfile.
-fn instructions<'a>(name: &'a str) -> impl Iterator<Item = &'a str> {
+fn instructions(name: &str) -> impl Iterator<Item = &'static str> {
     CONTAINERFILE.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '))
 }
 

@@ -130,7 +130,7 @@ fn expect_metadata(root: &Path) -> Result<()> {
             Some(directory) => relative.starts_with(directory),
             None => relative == **source,
         };
-        ensure!(sources.iter().any(|source| covered(source)), "no asset is {relative}");
+        ensure!(sources.iter().any(covered), "no asset is {relative}");
     }
     Ok(())
 }
