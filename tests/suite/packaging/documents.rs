@@ -14,6 +14,9 @@ use super::bare;
 /// The directory of the documentation.
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
+/// Where an operator's shell looks for programs.
+const SEARCH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How a command ends that is executed here.
 const TESTED: &str = "  # tested";
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Binaries, Cluster};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::bare;
@@ -42,13 +43,20 @@ pub fn tree(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
                 fs::read_link(&path)?.display().to_string()
             } else {
                 // A namespace that is bound there is no file that can be read.
-                fs::read(&path)
-                    .map_or_else(|e| e.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
+                fs::read(&path).map_or_else(|e| e.to_string(), |bytes| digest(&bytes))
             };
             found.insert(path, format!("{:o} {content}", metadata.mode()));
         }
     }
     Ok(found)
+}
+
+/// What a file holds, as it is to be shown: a program by what tells it from every other.
+fn digest(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0..=65536 => String::from_utf8_lossy(bytes).into_owned(),
+        _ => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
 }
 
 /// Runs `minionetd` of the programs under test.
