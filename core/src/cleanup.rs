@@ -17,7 +17,7 @@ use crate::constants::DEVICE;
 pub struct Inventory {
     /// Whether a daemon runs, which would put everything back.
     pub daemon: bool,
-    /// Files, and directories that are empty without them, in the order in which they go.
+    /// The lists by which the container runtime finds the network.
     pub conflists: Vec<String>,
     /// Attachments with a record, for people.
     pub attachments: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Inventory {
     pub device: bool,
     /// Kernel settings that are still as the daemon set them, with what they were before.
     pub settings: Vec<(String, String)>,
-    /// State directories.
+    /// Directories of state that hold something.
     pub directories: Vec<String>,
 }
 

@@ -4,9 +4,10 @@
 //! a unit file is not read by a test that thinks to know what it means: it is carried out.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -39,7 +40,25 @@ pub fn missing() -> Option<String> {
     if !Path::new(SYSTEMD).is_file() {
         return Some("systemd is not installed".to_owned());
     }
-    (!is_real_root()).then(|| "only root of the machine may run systemd".to_owned())
+    if !is_real_root() {
+        return Some("only root of the machine may run systemd".to_owned());
+    }
+    let name = format!("minionet-test-{}-probe", std::process::id());
+    let probe = ["--mount", "--propagation", "private", "sh", "-s", "probe", &name];
+    match run(Command::new("unshare").args(probe), SCRIPT) {
+        Ok(()) => None,
+        Err(error) => Some(format!("control groups cannot be made here: {error:#}")),
+    }
+}
+
+/// Runs a program with a standard input, and expects success.
+fn run(command: &mut Command, input: &str) -> Result<()> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    // A program that ends early closes its end, and says why below.
+    let _ = child.stdin.take().context("standard input")?.write_all(input.as_bytes());
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 /// systemd on a host; it ends when this is dropped, and all its services with it.
@@ -128,7 +147,6 @@ impl Drop for Systemd {
         // The kernel takes a moment to empty the groups of processes that were killed.
         let cleaned = eventually("the control groups to go", PATIENT, || self.host.exec(clean));
         if let Err(error) = cleaned {
-            use std::io::Write;
             // A test that fails for another reason must not be hidden by this.
             let _ = writeln!(std::io::stderr(), "control groups {} are left: {error}", self.name);
         }

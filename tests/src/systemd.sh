@@ -1,7 +1,8 @@
 #!/bin/sh
 # Starts a real systemd in namespaces of its own, inside those of a host of the testbed:
 # systemd.sh start NAME UNITS, with a directory of units that are all that it has; the unit
-# first.target is started.  systemd.sh clean NAME removes the control groups afterwards.
+# first.target is started.  systemd.sh clean NAME removes the control groups afterwards, and
+# systemd.sh probe NAME fails where none can be made.
 set -eu
 action=$1 name=$2
 
@@ -15,6 +16,13 @@ hierarchy() {
 }
 
 case $action in
+probe)
+  directory=$(mktemp -d)
+  trap 'umount "$directory" 2>/dev/null; rmdir "$directory"' EXIT
+  hierarchy "$directory"
+  mkdir "$directory/$name"
+  rmdir "$directory/$name"
+  ;;
 start)
   mkdir -p /run/groups
   hierarchy /run/groups

@@ -159,9 +159,14 @@ impl Root {
             Some((dir, name)) if !follow => (dir, name),
             _ => (path, ""),
         };
+        let dir = if dir.is_empty() { "/" } else { dir };
+        if self.is_host() {
+            // Needs no openat2(2), which kernels before 5.6 do not have.
+            let real = fs::canonicalize(dir)?;
+            return Ok(if name.is_empty() { real } else { real.join(name) });
+        }
         let how =
             OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        let dir = if dir.is_empty() { "/" } else { dir };
         let found = openat2(&self.open, dir, how)?;
         let real = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
         Ok(if name.is_empty() { real } else { real.join(name) })

@@ -119,9 +119,11 @@ pub fn payloads(layout: &Layout, daemon: Vec<u8>, plugin: Vec<u8>) -> Vec<Payloa
         all.push(text_file(path.clone(), other_conf_dir(&path, &layout.cni_conf_dir), Policy::Respect));
     }
     all.push(text_file(CONFIG_FILE.to_owned(), document::sample(), Policy::Respect));
+    // Debian keeps the second directory for the operator.
+    let zsh = if layout.package { "vendor-completions" } else { "site-functions" };
     for (shell, path) in [
         (Shell::Bash, "bash-completion/completions/minionetd"),
-        (Shell::Zsh, "zsh/site-functions/_minionetd"),
+        (Shell::Zsh, &format!("zsh/{zsh}/_minionetd")),
         (Shell::Fish, "fish/vendor_completions.d/minionetd.fish"),
     ] {
         all.push(file(format!("{share}/{path}"), generate::completion(shell), 0o644, Policy::Replace));

@@ -58,9 +58,9 @@ fn follow(node: &Node, name: &str) -> Result<usize> {
         } else if line == "systemctl stop minionetd" {
             node.kill_daemon(Signal::SIGTERM)?;
         } else if let Some(command) = line.strip_suffix(TESTED) {
-            let script =
-                format!("cd {} && PATH=/usr/local/bin:$PATH && {command}", node.programs().display());
-            node.exec(["sh", "-c", &script]).with_context(|| {
+            let script = format!("cd {} && {command}", node.programs().display());
+            // As in an operator's shell, which knows nothing of tests.
+            node.exec(["env", "-i", SEARCH, "sh", "-c", &script]).with_context(|| {
                 format!("docs/{name}: {command}; the daemon's log: {}", node.log().unwrap_or_default())
             })?;
             done += 1;
