@@ -171,7 +171,7 @@ fn a_crash_at_any_step_is_made_good() -> Result<()> {
     done(&["install", "--root", &root])?;
     let expected = names(complete.path())?;
     let program = Binaries::locate()?.daemon().display().to_string();
-    for milliseconds in [1, 3, 6, 10, 20, 40] {
+    for milliseconds in [2, 10, 30, 60, 120, 250] {
         let (image, root) = image()?;
         let seconds = format!("0.{milliseconds:03}");
         let killed = ["--signal=KILL", &seconds, &program, "install", "--root", &root];
