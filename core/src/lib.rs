@@ -20,6 +20,7 @@ pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
+pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod identity;

@@ -10,6 +10,7 @@ mod collector;
 mod conflist;
 mod files;
 mod firewall;
+mod forwarding;
 mod generate;
 mod health;
 mod hostports;
