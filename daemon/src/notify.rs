@@ -84,8 +84,7 @@ fn tell(state: &[NotifyState<'_>]) {
 fn line(state: &State) -> String {
     let formed = match state.peer_routes {
         None => "forming: waiting for DNS".to_owned(),
-        Some(1) => "formed: a route to 1 peer".to_owned(),
-        Some(routes) => format!("formed: routes to {routes} peers"),
+        Some(routes) => format!("formed, with {routes} routes"),
     };
     let line = match state.troubles.first() {
         None => formed,
@@ -103,9 +102,9 @@ mod tests {
         let mut state = State::default();
         assert_eq!(line(&state), "forming: waiting for DNS");
         state.peer_routes = Some(2);
-        assert_eq!(line(&state), "formed: routes to 2 peers");
+        assert_eq!(line(&state), "formed, with 2 routes");
         state.troubles = vec!["first\nsecond".to_owned(), "another".to_owned()];
-        assert_eq!(line(&state), "formed: routes to 2 peers; first; second");
+        assert_eq!(line(&state), "formed, with 2 routes; first; second");
         state.troubles = vec!["ä".repeat(LINE * 2)];
         assert_eq!(line(&state).chars().count(), LINE);
     }

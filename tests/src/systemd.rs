@@ -8,7 +8,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -43,8 +42,7 @@ pub fn missing() -> Option<String> {
     if !is_real_root() {
         return Some("only root of the machine may run systemd".to_owned());
     }
-    let name = format!("minionet-test-{}-probe", std::process::id());
-    let probe = ["--mount", "--propagation", "private", "sh", "-s", "probe", &name];
+    let probe = ["--mount", "--propagation", "private", "sh", "-s", "probe", "minionet-test"];
     match run(Command::new("unshare").args(probe), SCRIPT) {
         Ok(()) => None,
         Err(error) => Some(format!("control groups cannot be made here: {error:#}")),
@@ -76,9 +74,9 @@ impl Systemd {
     /// # Errors
     /// When it does not come up.
     pub fn start(host: &Namespace, units: &[(&str, &str)]) -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("minionet-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let scratch = tempfile::tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("minionet-test-").tempdir()?;
+        // Unlike a process id, which is one of the testbed's namespace, its name is nobody else's.
+        let name = scratch.path().file_name().context("a name")?.to_string_lossy().into_owned();
         let (script, directory) = (scratch.path().join("systemd.sh"), scratch.path().join("units"));
         fs::write(&script, SCRIPT)?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;

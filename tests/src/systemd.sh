@@ -20,8 +20,7 @@ probe)
   directory=$(mktemp -d)
   trap 'umount "$directory" 2>/dev/null; rmdir "$directory"' EXIT
   hierarchy "$directory"
-  mkdir "$directory/$name"
-  rmdir "$directory/$name"
+  rmdir "$(mktemp -d "$directory/$name-XXXXXX")"
   ;;
 start)
   mkdir -p /run/groups

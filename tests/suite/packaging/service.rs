@@ -66,8 +66,9 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
             Ok(systemd)
         })
         .collect::<Result<Vec<_>>>()?;
-    for systemd in &systemds {
-        wait_for_status(systemd, "formed: a route to 1 peer")?;
+    for (systemd, (node, peer)) in systemds.iter().zip(cluster.nodes().iter().zip([2, 1])) {
+        wait_for_status(systemd, "formed, with ")?;
+        wait_for_tables(node, &tables_for([peer]))?;
         // CAP_NET_ADMIN is number 12 (linux/capability.h), and there is no other.
         for set in ["CapEff", "CapBnd", "CapPrm"] {
             ensure!(process_status(systemd, set)? == "0000000000001000", "{set}");
