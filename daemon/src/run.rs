@@ -98,6 +98,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 manager.ready();
             }
             () = node.probe().due() => node.work_probe(),
+            () = node.trace().due() => node.work_trace(),
             () = manager.due() => manager.alive(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

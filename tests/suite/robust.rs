@@ -139,7 +139,7 @@ fn counted(node: &Namespace, comment: &str) -> Result<u64> {
 }
 
 /// Waits until the log of a node has a line with all of these words, and returns it.
-fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
+pub fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
     let line = eventually(&format!("a line with {words:?} in the log of {}", node.name()), LONG, || {
         let log = node.log()?;
         let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
