@@ -5,6 +5,7 @@
 //! value by value, flags before environment before file, and every problem is reported, not
 //! only the first, each with the place where the value was written.
 
+pub mod document;
 mod parse;
 mod registration;
 mod settings;

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
@@ -24,6 +25,7 @@ pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod identity;
+pub mod install;
 pub mod membership;
 pub mod nft;
 pub mod overlay;
@@ -31,3 +33,4 @@ pub mod plan;
 pub mod probe;
 pub mod register;
 pub mod trace;
+pub mod tuning;

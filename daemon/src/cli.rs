@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use minionet_core::config::{Layer, SETTINGS, Shape};
-use minionet_core::constants::CONFIG_FILE;
+use minionet_core::constants::{CONFIG_FILE, MINIONS_FILE};
 
-/// The file that image-based installs put on every minion.
-pub const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
+mod service;
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -73,6 +72,7 @@ fn base() -> Command {
             Command::new("register")
                 .about("Let this node register itself again after `minionetd deregister`"),
         ))
+        .subcommands(service::commands())
 }
 
 /// What is wrong, and where packets get lost.

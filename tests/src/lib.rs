@@ -6,6 +6,7 @@ mod harness;
 mod print;
 mod programs;
 mod seed;
+pub mod systemd;
 
 pub use at_once::at_once;
 pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};

@@ -12,6 +12,7 @@ mod cri;
 mod demo;
 mod doctor;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
 mod register;
@@ -36,6 +37,7 @@ fn trials() -> Vec<Trial> {
         demo::trials(),
         doctor::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
         register::trials(),
