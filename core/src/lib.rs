@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
@@ -25,12 +26,15 @@ pub mod handoff;
 pub mod health;
 pub mod histogram;
 pub mod identity;
+pub mod install;
 pub mod membership;
 pub mod metrics;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod register;
 pub mod state;
 pub mod status;
 pub mod trace;
+pub mod tuning;

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use minionet_core::config::{Layer, SETTINGS};
-use minionet_core::constants::CONFIG_FILE;
+use minionet_core::config::{Layer, SETTINGS, Shape};
+use minionet_core::constants::{CONFIG_FILE, MINIONS_FILE};
 
 use crate::status;
 
-/// The file that image-based installs put on every minion.
-pub const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
+mod service;
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -71,6 +70,27 @@ fn base() -> Command {
         .subcommand(status::with_options(
             Command::new("pods").about("Show the pods of this node with their addresses, host ports and limits"),
         ))
+        .subcommand(with_settings(
+            Command::new("deregister")
+                .about("Take this node, or a dead one, out of DNS")
+                .long_about(
+                    "Remove this node's record from DNS by a dynamic update, as it leaves the cluster: the others forget \
+                     it after their hold-down. The daemon does not register it again until the machine is started \
+                     anew, or `minionetd register` was called. With addresses, remove the records of other nodes.",
+                )
+                .arg(
+                    Arg::new("address")
+                        .value_name("ADDRESS")
+                        .num_args(0..)
+                        .value_parser(value_parser!(std::net::IpAddr))
+                        .help("Addresses of nodes that are gone [default: this node]"),
+                ),
+        ))
+        .subcommand(with_settings(
+            Command::new("register")
+                .about("Let this node register itself again after `minionetd deregister`"),
+        ))
+        .subcommands(service::commands())
 }
 
 /// What is wrong, and where packets get lost.
@@ -132,8 +152,13 @@ fn with_settings(command: Command) -> Command {
             "" => String::new(),
             default => format!(" [default: {default}]"),
         };
-        Arg::new(setting.key)
-            .long(setting.flag())
+        let arg = Arg::new(setting.key);
+        let arg = match setting.shape {
+            // `--register` alone means yes; what follows is another word.
+            Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Shape::One | Shape::Many => arg,
+        };
+        arg.long(setting.flag())
             .value_name(setting.value)
             .help_heading("Settings")
             .action(ArgAction::Append)

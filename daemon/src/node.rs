@@ -6,7 +6,7 @@
 mod describe;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope};
+use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::state::Journal;
@@ -31,6 +31,7 @@ use crate::firewall::{self, Firewall};
 use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
+use crate::register::Register;
 use crate::run::random;
 use crate::trace::Service;
 use crate::{keep, local, sysctls};
@@ -54,6 +55,7 @@ pub struct Node {
     clock: Clock,
     probe: Probe,
     trace: Service,
+    register: Register,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -109,6 +111,7 @@ impl Node {
         let mut node = Node {
             probe: Probe::new(&config, clock),
             trace: Service::new(&config, clock),
+            register: Register::start(&config, clock),
             config,
             socket,
             firewall: None,
@@ -161,6 +164,7 @@ impl Node {
             self.journal.converged(heard_at.elapsed());
         }
         self.trusted |= self.membership.is_complete();
+        self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
     }
 
@@ -177,6 +181,7 @@ impl Node {
         self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
         self.journal.reconfigured();
+        self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
             self.own = Some(self.become_node(identity)?);
@@ -292,13 +297,31 @@ impl Node {
         refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
     }
 
+    /// Tells the registration what there is to see.
+    fn tell_register(&self, round: &Round) {
+        if !self.config.register.enabled {
+            return;
+        }
+        let mut peers: BTreeMap<IpAddr, Liveness> =
+            self.membership.peers().map(|peer| (peer, Liveness::Unknown)).collect();
+        for (peer, liveness) in self.probe.liveness() {
+            peers.entry(peer).and_modify(|known| *known = liveness);
+        }
+        self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
+    }
+
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
         let local = local::addresses(&mut self.socket)?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
-        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let mut overrides =
+            Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        if self.config.register.enabled && overrides.interface.is_none() {
+            // Nobody lists a node that has yet to register.
+            overrides.interface = identity::sole_interface(&local);
+        }
         let identity = identity::choose(&Evidence {
             local: &local,
             answered: &answered,

@@ -6,14 +6,14 @@
 
 mod sockets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
-use minionet_core::membership::{Membership, Now};
+use minionet_core::membership::{Liveness, Membership, Now};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::probe::view::ProbeView;
 use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Times, Transmit, hello, view};
@@ -124,6 +124,11 @@ impl Probe {
         self.peers = peers.len();
         let local = Local { vtep: block.gateway, about };
         self.prober.update(local, peers.iter().filter_map(target), self.clock.now());
+    }
+
+    /// What is known of the peers that are probed.
+    pub fn liveness(&self) -> impl Iterator<Item = (IpAddr, Liveness)> + '_ {
+        self.prober.liveness()
     }
 
     /// Tells membership who answers.

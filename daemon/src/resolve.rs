@@ -97,7 +97,7 @@ impl Lookups {
     }
 
     fn refresh_servers(&mut self) -> Result<(), String> {
-        let wanted = if self.configured.is_empty() { system_servers()? } else { self.configured.clone() };
+        let wanted = servers(&self.configured)?;
         let present: Vec<SocketAddr> = self.servers.iter().map(|(server, _)| *server).collect();
         if present != wanted {
             let anchors = self.trust_anchor.as_deref().map(anchors).transpose()?;
@@ -108,7 +108,14 @@ impl Lookups {
     }
 }
 
-/// The servers that the system names.
+/// The servers that are configured, or, if there are none, those that the system names.
+///
+/// # Errors
+/// When none is configured, and the system names none.
+pub fn servers(configured: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
+    if configured.is_empty() { system_servers() } else { Ok(configured.to_vec()) }
+}
+
 fn system_servers() -> Result<Vec<SocketAddr>, String> {
     let text = fs::read(RESOLV_CONF).map_err(|e| format!("cannot read {RESOLV_CONF}: {e}"))?;
     let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(&text)

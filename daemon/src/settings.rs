@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use minionet_core::config::{Config, Layer};
-use minionet_core::constants::CONFIG_FILE;
+use minionet_core::constants::{CONFIG_FILE, MINIONS_FILE};
 
 use crate::cli;
 use crate::processes::{self, Process};
@@ -43,7 +43,7 @@ pub fn gather_as_daemon(matches: &ArgMatches) -> Result<Config> {
     });
     let service = match &daemon {
         Some(daemon) => Layer::from_env(daemon.environment()),
-        None => Layer::from_env(pairs(&fs::read_to_string(cli::MINIONS_FILE).unwrap_or_default())),
+        None => Layer::from_env(pairs(&fs::read_to_string(MINIONS_FILE).unwrap_or_default())),
     };
     let named = matches.get_one::<PathBuf>("config");
     let file = file(named.or(started.as_ref().and_then(|started| started.get_one::<PathBuf>("config"))))?;

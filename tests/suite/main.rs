@@ -12,8 +12,10 @@ mod cri;
 mod demo;
 mod doctor;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
+mod register;
 mod robust;
 mod status;
 mod testbed;
@@ -36,8 +38,10 @@ fn trials() -> Vec<Trial> {
         demo::trials(),
         doctor::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
         status::trials(),
         testbed::trials(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::registration::Registration;
 use super::source::{Place, Value};
 use super::{Config, Endpoint, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     trace_port: Option<u16>,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
+    registration: Registration,
     cni_conf_dir: String,
     log_level: String,
     log_format: Option<LogFormat>,
@@ -82,6 +84,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "trace_port" => draft.trace_port = optional_port(text)?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
+        _ if key.starts_with("register") => draft.registration.assign(key, text)?,
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
@@ -138,12 +141,12 @@ impl Draft {
         if self.trace_port.is_some() && self.trace_port == self.probe_port {
             problem("trace_port and probe_port are the same: set another for one of them");
         }
+        let register =
+            self.registration.finish(&self.roles, self.probe_interval).map_err(|text| problem(&text)).ok();
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
         let pod_networks: Vec<PodNetwork> = pods.collect();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let Some(register) = register.filter(|_| problems.is_empty()) else { return Err(problems) };
         Ok(Config {
             cluster_name: self.cluster_name,
             domain: self.domain,
@@ -171,6 +174,7 @@ impl Draft {
             trace_port: self.trace_port,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
+            register,
             cni_conf_dir: self.cni_conf_dir,
             log_level: self.log_level,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
@@ -200,7 +204,7 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// One label of a domain name (RFC 1035 section 2.3.1; digits may lead, RFC 1123 section 2.1).
-fn label(text: &str) -> Result<String, String> {
+pub(super) fn label(text: &str) -> Result<String, String> {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let valid = (1..=63).contains(&text.len())
         && text.bytes().all(ok)
@@ -212,7 +216,7 @@ fn label(text: &str) -> Result<String, String> {
     Err(format!("\"{text}\" is not a label of a domain name: use 1 to 63 letters, digits and dashes"))
 }
 
-fn domain(text: &str) -> Result<String, String> {
+pub(super) fn domain(text: &str) -> Result<String, String> {
     let labels: Vec<String> =
         each(&text.trim_end_matches('.').split('.').map(str::to_owned).collect::<Vec<_>>(), label)?;
     Ok(labels.join("."))
@@ -227,7 +231,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn absolute(text: &str) -> Result<String, String> {
+pub(super) fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
@@ -235,7 +239,7 @@ fn absolute(text: &str) -> Result<String, String> {
     }
 }
 
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -303,7 +307,7 @@ where
 }
 
 /// A duration with its unit: `500ms`, `30s`, `10m`, `2h`, `1d`. A number alone means seconds.
-fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
     let of = |text: &str| -> Option<Duration> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let n: u64 = text[..digits].parse().ok()?;
