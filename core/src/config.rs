@@ -13,6 +13,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub struct Config {
     pub probe_port: Option<u16>,
     /// Time between two probes of a peer that answers.
     pub probe_interval: Duration,
+    /// Where metrics and health are served; nowhere if none.
+    pub metrics_address: Option<Endpoint>,
+    /// Whether every peer gets metrics of its own.
+    pub metrics_every_peer: bool,
     /// UDP port on which traces of other nodes are answered; none for no answers.
     pub trace_port: Option<u16>,
     /// Whether pods' connections to the outside get the node's address.
@@ -86,6 +91,24 @@ pub struct Config {
     pub log_level: String,
     /// How it is logged.
     pub log_format: LogFormat,
+}
+
+/// Where something is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address and port of TCP.
+    Tcp(SocketAddr),
+    /// The absolute path of a socket.
+    Unix(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "http://{address}"),
+            Endpoint::Unix(path) => f.write_str(path),
+        }
+    }
 }
 
 /// How log lines are written.

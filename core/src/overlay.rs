@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::diff::{NameTaken, diff, keep_peers};
 use crate::addr::{Cidr, Family, MacAddr};
@@ -28,7 +28,7 @@ use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Its name, at most 15 octets.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct Device {
 }
 
 /// What the overlay should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Overlay {
     /// The VTEP.
     pub device: Device,
@@ -65,7 +65,7 @@ pub struct Overlay {
 }
 
 /// Where the packets to a peer's pods go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {
     /// Into the overlay, to the address of the peer's VTEP.
     Vtep(IpAddr),
@@ -83,7 +83,7 @@ impl NextHop {
 }
 
 /// Which peers' packets are encapsulated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
     /// All.

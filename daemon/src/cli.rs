@@ -6,6 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use minionet_core::config::{Layer, SETTINGS, Shape};
 use minionet_core::constants::{CONFIG_FILE, MINIONS_FILE};
 
+use crate::status;
+
 mod service;
 
 /// The whole command line.
@@ -51,6 +53,22 @@ fn base() -> Command {
                         .help("Every node that the plan has room for"),
                 )
                 .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")),
+        ))
+        .subcommand(status::with_options(
+            Command::new("status")
+                .about("Show how this node's overlay is: warnings, node, DNS, peers, pods, repairs")
+                .long_about(
+                    "Show how this node's overlay is: warnings, node, DNS, peers, pods, repairs. What the kernel holds is \
+                     read back from it. Where the daemon is down, what it left is shown.\n\n\
+                     The exit status is 0 if all is well, 3 if something needs attention, 4 if the overlay does not work \
+                     or nobody looks after it, 1 if that could not be found out, and 2 if the command was called wrongly.",
+                ),
+        ))
+        .subcommand(status::with_options(
+            Command::new("peers").about("Show all peers of this node, those with a problem first"),
+        ))
+        .subcommand(status::with_options(
+            Command::new("pods").about("Show the pods of this node with their addresses, host ports and limits"),
         ))
         .subcommand(with_settings(
             Command::new("deregister")

@@ -3,6 +3,7 @@
 //! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
 //! that was programmed earlier is remembered.
 
+mod describe;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,9 +16,10 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
-use minionet_core::membership::{Liveness, Membership, Outcome, Round, Scope};
+use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
+use minionet_core::state::Journal;
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
@@ -72,6 +74,8 @@ pub struct Node {
     interest: Interest,
     /// MTU of the underlay in octets, as it was known last.
     underlay_mtu: u32,
+    /// What was done, for those who ask.
+    journal: Journal,
 }
 
 /// What follows from this node's own address.
@@ -129,6 +133,7 @@ impl Node {
                 chains: Vec::new(),
             },
             underlay_mtu: ETHERNET_MTU,
+            journal: Journal::default(),
         };
         keep::restore(&mut node.membership, &mut node.socket, clock.now());
         Ok(node)
@@ -137,6 +142,8 @@ impl Node {
     /// Takes in what a round of lookups found, and makes the kernel follow.
     pub fn observe(&mut self, round: &Round) {
         self.asked = true;
+        self.journal.heard(round);
+        let heard_at = Instant::now();
         // The own address comes first: by it and the plan that follows from it the addresses of
         // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
         let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
@@ -145,12 +152,17 @@ impl Node {
         });
         let _said_below = self.identify(heard.flatten().collect());
         self.probe.testify(&mut self.membership, self.clock.now());
-        log(&self.membership.apply(round, self.clock.now()));
+        let events = self.membership.apply(round, self.clock.now());
+        self.note(&events);
         if self.membership.is_complete() {
             self.answered = Instant::now();
+            self.journal.complete(self.clock.now());
         }
         self.trusted |= self.membership.is_complete();
         self.reconcile();
+        if self.trouble.is_none() && events.iter().any(Event::changes_peers) {
+            self.journal.converged(heard_at.elapsed());
+        }
         self.trusted |= self.membership.is_complete();
         self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
@@ -168,6 +180,7 @@ impl Node {
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
         self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
+        self.journal.reconfigured();
         self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
@@ -211,13 +224,23 @@ impl Node {
     }
 
     /// When to ask again.
-    pub fn next_refresh(&self) -> Duration {
-        self.membership.next_refresh(random())
+    pub fn next_refresh(&mut self) -> Duration {
+        let wait = self.membership.next_refresh(random());
+        self.journal.next_refresh(wait, self.clock.now());
+        wait
     }
 
     /// Compares what the kernel holds with what it should hold, and repairs.
     pub fn reconcile(&mut self) {
-        match self.try_reconcile() {
+        let start = Instant::now();
+        let result = self.try_reconcile();
+        self.conclude(result);
+        self.journal.round(start.elapsed(), self.trouble.as_deref(), self.clock.now());
+    }
+
+    /// Says what is wrong, once.
+    fn conclude(&mut self, result: Result<()>) {
+        match result {
             Ok(()) => {
                 if self.trouble.take().is_some() {
                     info!("the trouble is over");
@@ -247,20 +270,26 @@ impl Node {
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
         let ipv6_pods = own.me.block(Family::V6).is_some();
-        sysctls::forwarding(ipv6_pods)?;
-        let refused = self.settle(&wanted)?;
+        self.journal.compare(&wanted, wanted.routes.len());
+        let mut set = sysctls::forwarding(ipv6_pods)?;
+        let refused = self.settle(&wanted);
+        let device_works = |r: &Option<Refused>| r.as_ref().is_none_or(|r| r.device_works);
+        self.journal.set_device(refused.as_ref().is_ok_and(device_works));
+        let refused = refused?;
         // What the kernel refuses is told here, and is no fault of single attachments.
         let routes = refused.as_ref().map_or(0, |refused| refused.routes);
         self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
-        sysctls::device(ipv6_pods)?;
-        sysctls::both_ways(&own.identity.interface)?;
+        set.extend(sysctls::device(ipv6_pods)?);
+        set.extend(sysctls::both_ways(&own.identity.interface)?);
+        self.journal.mended("sysctl", set, self.clock.now());
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
-        if refused.as_ref().is_none_or(|r| r.device_works) {
+        self.journal.set_rules(filtered.is_ok());
+        if device_works(&refused) {
             keep::announce(&self.config.cni_conf_dir)?;
         }
         identified?;
@@ -310,7 +339,8 @@ impl Node {
             local: local.iter().map(|l| l.address).collect(),
         };
         self.own = Some(own);
-        log(&self.membership.set_scope(scope, self.clock.now()));
+        let events = self.membership.set_scope(scope, self.clock.now());
+        self.note(&events);
         Ok(())
     }
 
@@ -356,10 +386,12 @@ impl Node {
                 overlay::keep_peers(&mut changes, wanted);
             }
             if changes.is_empty() {
+                self.journal.unchanged();
                 return Ok(None);
             }
             report(&changes);
             let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
+            self.journal.changed(&changes, failures.iter().map(|f| &f.change), self.clock.now());
             refused = self.explain(&wanted.device, &failures)?;
         }
         Ok(refused)
@@ -403,7 +435,8 @@ impl Node {
         self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
-        result
+        self.journal.mended("nft", result?, self.clock.now());
+        Ok(())
     }
 
     /// Leaves the node's facts for the plugin.

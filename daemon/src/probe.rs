@@ -15,7 +15,8 @@ use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
 use minionet_core::membership::{Liveness, Membership, Now};
 use minionet_core::plan::{AddressPlan, NodePlan};
-use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Transmit, hello, view};
+use minionet_core::probe::view::ProbeView;
+use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Times, Transmit, hello, view};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -204,6 +205,16 @@ impl Probe {
                 debug!(%to, "a probe is not sent: {error}");
             }
         }
+    }
+
+    /// The results, where there are any.
+    pub fn view(&self) -> Option<ProbeView> {
+        self.prober.view(self.clock.now())
+    }
+
+    /// Times of all peers together since the start.
+    pub fn times(&self) -> &Times {
+        self.prober.times()
     }
 
     fn save(&self, now: Now) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::notices::Notices;
 use crate::notify::Manager;
 use crate::resolve::Lookups;
+use crate::service::Service;
 use crate::settings;
 
 /// How long to wait after a notification for those that follow it, before looking at the tables.
@@ -50,6 +51,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut repair: Option<Instant> = None;
     let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
+    let mut service = Service::start(&config);
     let mut node = Node::new(config)?;
     let mut manager = Manager::new();
     manager.ready();
@@ -88,6 +90,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                         names = config.names();
                         audit = audits(&config);
                         collector.reconfigure(&config);
+                        service.reconfigure(&config);
                         // A question that is on its way goes back to nobody; the next one asks anew.
                         asking = None;
                         lookups = Some(Lookups::new(&config));
@@ -99,6 +102,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
             }
             () = node.probe().due() => node.work_probe(),
             () = node.trace().due() => node.work_trace(),
+            work = service.next() => service.work(work, &node),
             () = manager.due() => manager.alive(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -106,8 +110,10 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
         let state = node.state();
         manager.status(&state);
         reporter.report(state, audit.period());
+        service.notice(&node);
     }
     manager.stopping();
+    service.stop(&node);
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
 }

@@ -10,24 +10,25 @@ use tracing::{info, warn};
 
 use crate::files;
 
-/// Lets the node forward, for the families that pods have.
+/// Lets the node forward, for the families that pods have. Says what was set, as do the others.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn forwarding(ipv6_pods: bool) -> Result<(), Error> {
-    set("ipv4/ip_forward", "1")?;
+pub fn forwarding(ipv6_pods: bool) -> Result<Vec<String>, Error> {
+    let mut done = Vec::from_iter(set("ipv4/ip_forward", "1")?);
     if ipv6_pods {
-        keep_router_advertisements()?;
-        set("ipv6/conf/all/forwarding", "1")?;
+        done.extend(keep_router_advertisements()?);
+        done.extend(set("ipv6/conf/all/forwarding", "1")?);
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Makes the overlay's device believe nothing that the network says about routes.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn device(ipv6_pods: bool) -> Result<(), Error> {
+pub fn device(ipv6_pods: bool) -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     // On a router, one of `all` and the device's own setting is enough to refuse them
     // (ip-sysctl.rst, accept_redirects).
     let mut keys = vec!["ipv4/conf/{}/accept_redirects"];
@@ -38,10 +39,10 @@ pub fn device(ipv6_pods: bool) -> Result<(), Error> {
         let key = key.replace("{}", DEVICE);
         // The device is gone when somebody deletes it under our hands.
         if sysctl::read(&key)?.is_some() {
-            set(&key, "0")?;
+            done.extend(set(&key, "0")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Lets packets of pods come in by the underlay's interface and by the overlay's device, whichever
@@ -52,43 +53,46 @@ pub fn device(ipv6_pods: bool) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn both_ways(interface: &str) -> Result<(), Error> {
+pub fn both_ways(interface: &str) -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     for name in [interface, DEVICE] {
         let own = format!("ipv4/conf/{name}/rp_filter");
         let strict = |value: Option<String>| value.as_deref() == Some("1");
         let all = sysctl::read("ipv4/conf/all/rp_filter")?;
         let found = sysctl::read(&own)?;
         if found.is_some() && found.as_deref() != Some("2") && (strict(found) || strict(all)) {
-            set(&own, "2")?;
+            done.extend(set(&own, "2")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// A router ignores router advertisements, and with them the host would lose its own default
 /// route where it has it from one; 2 means "accept them all the same"
 /// (Documentation/networking/ip-sysctl.rst, accept_ra).
-fn keep_router_advertisements() -> Result<(), Error> {
+fn keep_router_advertisements() -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     if sysctl::read("ipv6/conf/all/forwarding")?.as_deref() != Some("0") {
-        return Ok(());
+        return Ok(done);
     }
     for interface in sysctl::interfaces("ipv6/conf")? {
         let key = format!("ipv6/conf/{interface}/accept_ra");
         let forwarding = format!("ipv6/conf/{interface}/forwarding");
         let host = sysctl::read(&forwarding)?.as_deref() == Some("0");
         if interface != "lo" && host && sysctl::read(&key)?.as_deref() == Some("1") {
-            set(&key, "2")?;
+            done.extend(set(&key, "2")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Sets a setting, and remembers what it was and what the kernel changed along with it, before it
 /// is set: whatever kills the daemon, it can be given back.
-fn set(key: &str, value: &str) -> Result<(), Error> {
-    let Some(before) = sysctl::read(key)? else { return sysctl::set(key, value).map(drop) };
+fn set(key: &str, value: &str) -> Result<Option<String>, Error> {
+    let text = format!("kernel setting net/{key} set to {value}");
+    let Some(before) = sysctl::read(key)? else { return Ok(sysctl::set(key, value)?.then_some(text)) };
     if before == value {
-        return Ok(());
+        return Ok(None);
     }
     let path = Path::new(RUN_DIR).join(FILE);
     let mut tuning = Tuning::parse(&fs::read_to_string(&path).unwrap_or_default());
@@ -96,14 +100,14 @@ fn set(key: &str, value: &str) -> Result<(), Error> {
     let dependents = if is_switch(key) { dependents(key)? } else { Vec::new() };
     remember(&path, &tuning);
     sysctl::set(key, value)?;
-    info!("kernel setting net/{key} set to {value}");
+    info!("{text}");
     for (key, before) in dependents {
         if let Some(now) = sysctl::read(&key)? {
             tuning.note_dependent(&key, &before, &now);
         }
     }
     remember(&path, &tuning);
-    Ok(())
+    Ok(Some(text))
 }
 
 /// What the kernel may change along with a switch of forwarding, and what it is.

@@ -17,6 +17,7 @@ mod pods;
 mod probe;
 mod register;
 mod robust;
+mod status;
 mod testbed;
 mod trace;
 
@@ -42,6 +43,7 @@ fn trials() -> Vec<Trial> {
         probe::trials(),
         register::trials(),
         robust::trials(),
+        status::trials(),
         testbed::trials(),
         trace::trials(),
     ];

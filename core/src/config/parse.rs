@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::registration::Registration;
 use super::source::{Place, Value};
-use super::{Config, LogFormat, Problem};
+use super::{Config, Endpoint, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
 use crate::membership::Thresholds;
 use crate::overlay::Encapsulation;
@@ -37,6 +37,8 @@ pub(super) struct Draft {
     collect_grace: Duration,
     probe_port: Option<u16>,
     probe_interval: Duration,
+    metrics_address: Option<Endpoint>,
+    metrics_every_peer: bool,
     trace_port: Option<u16>,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
@@ -77,6 +79,8 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "collect_grace" => draft.collect_grace = duration(text, "0s", "7d")?,
         "probe_port" => draft.probe_port = optional_port(text)?,
         "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
+        "metrics_address" => draft.metrics_address = endpoint(text)?,
+        "metrics_every_peer" => draft.metrics_every_peer = switch(text)?,
         "trace_port" => draft.trace_port = optional_port(text)?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
@@ -165,6 +169,8 @@ impl Draft {
             collect_grace: self.collect_grace,
             probe_port: self.probe_port,
             probe_interval: self.probe_interval,
+            metrics_address: self.metrics_address,
+            metrics_every_peer: self.metrics_every_peer,
             trace_port: self.trace_port,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
@@ -254,6 +260,30 @@ fn optional_port(text: &str) -> Result<Option<u16>, String> {
     match text {
         "0" | "off" => Ok(None),
         _ => number(text, 1, u16::MAX).map(Some).map_err(|e| format!("{e}, and not off")),
+    }
+}
+
+/// `sun_path` of unix(7) has 108 octets, of which one is a NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
+fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if text.starts_with('/') {
+        return match text.len() {
+            ..=SOCKET_PATH_MAX => Ok(Some(Endpoint::Unix(text.to_owned()))),
+            _ => Err(format!(
+                "\"{text}\" is longer than the {SOCKET_PATH_MAX} octets that a socket's path can have"
+            )),
+        };
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Some(Endpoint::Tcp(address))),
+        _ => Err(format!(
+            "\"{text}\" is neither an address with a port (127.0.0.1:4799, [::1]:4799), nor the absolute path of a \
+             socket, nor off"
+        )),
     }
 }
 

@@ -281,6 +281,19 @@ pub const SETTINGS: &[Setting] = &[
         "UDP port, on the underlay and inside of the tunnel, on which traces and the doctor of other nodes are \
          answered, the same on every node; off for no answers",
     ),
+    one(
+        "metrics_address",
+        "MINIONET_METRICS_ADDRESS",
+        "ADDRESS:PORT|PATH",
+        "127.0.0.1:4799",
+        "Where /metrics, /healthz and /readyz are served: an address of this node, the path of a socket, or off",
+    ),
+    switch(
+        "metrics_every_peer",
+        "MINIONET_METRICS_EVERY_PEER",
+        "false",
+        "Whether every peer gets metrics of its own, and not only the ten worst of those with a problem",
+    ),
     switch(
         "masquerade",
         "MINIONET_MASQUERADE",
