@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches).map(|()| ExitCode::SUCCESS),
-        Some(("plan", matches)) => settings::gather(matches)
+        Some(("plan", matches)) => settings::gather_as_daemon(matches)
             .and_then(|config| plan::run(&config, matches))
             .map(|()| ExitCode::SUCCESS),
         Some(("doctor", matches)) => doctor::run(matches),
