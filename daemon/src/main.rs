@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("run", matches)) => run::run(matches).map(done),
         Some(("plan", matches)) => {
-            settings::gather(matches).and_then(|config| plan::run(&config, matches)).map(done)
+            settings::gather_as_daemon(matches).and_then(|config| plan::run(&config, matches)).map(done)
         }
         Some((name, matches)) if status::Part::named(name).is_some() => status::run(name, matches),
         Some(("doctor", matches)) => doctor::run(matches),

@@ -5,6 +5,7 @@ use libtest_mimic::Trial;
 use minionet_tests::systemd::Systemd;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, DAEMON_LOG, Node, eventually};
+use serde_json::Value;
 
 use super::{LONG, bare};
 use crate::overlay::{PATIENT, everybody_reaches_everybody, pod_per_node, tables_for, wait_for_tables};
@@ -69,9 +70,9 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
     for (systemd, (node, peer)) in systemds.iter().zip(cluster.nodes().iter().zip([2, 1])) {
         wait_for_status(systemd, "formed, with ")?;
         wait_for_tables(node, &tables_for([peer]))?;
-        // CAP_NET_ADMIN is number 12 (linux/capability.h), and there is no other.
+        // CAP_NET_ADMIN and CAP_NET_RAW are numbers 12 and 13 (linux/capability.h); there is no other.
         for set in ["CapEff", "CapBnd", "CapPrm"] {
-            ensure!(process_status(systemd, set)? == "0000000000001000", "{set}");
+            ensure!(process_status(systemd, set)? == "0000000000003000", "{set}");
         }
         ensure!(process_status(systemd, "NoNewPrivs")? == "1" && process_status(systemd, "Seccomp")? == "2");
     }
@@ -79,6 +80,14 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
     let mut pods = pod_per_node(&cluster)?;
     everybody_reaches_everybody(&pods)?;
     let (node, systemd) = (cluster.node(0), &systemds[0]);
+    // The far end of a trace is the other node's daemon, which has to see the packets.
+    eventually("a trace that the other node sees", LONG, || {
+        let trace = node.minionetd(["trace", &pods[1].address().to_string(), "--json"])?;
+        let trace: Value = serde_json::from_str(&trace)?;
+        let there = trace["hops"].as_array().into_iter().flatten().find(|hop| hop["hop"] == "peer-nic");
+        ensure!(there.is_some_and(|hop| hop["seen"] == "yes"), "{trace:#}");
+        anyhow::Ok(())
+    })?;
     ensure!(node.read("/proc/sys/net/ipv4/ip_forward")?.trim() == "1");
     for file in
         ["/etc/cni/net.d/10-minionet.conflist", "/run/minionet/node.json", "/var/lib/minionet/node.json"]
