@@ -31,11 +31,13 @@ pub fn describe() -> Vec<(&'static str, String)> {
 fn rivals() -> String {
     let version = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         text.lines().next().map(|line| line.trim().to_owned())
     };
     let package = |name: &str| {
-        let output = Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", name]).output().ok()?;
+        let output =
+            Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", name]).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let all = [

@@ -4,11 +4,14 @@
 //! A row of the table is a function in [`rows`]; it takes samples ([`measure`]), makes figures with
 //! targets of them ([`finding`]), and those are shown ([`report`], [`plot`]).
 
+mod crowd;
 mod finding;
 mod machine;
 mod measure;
+mod pair;
 mod plot;
 mod programs;
+mod raw;
 mod report;
 mod rows;
 mod stats;
@@ -82,7 +85,7 @@ fn run(options: &Options) -> Result<ExitCode> {
         let start = Instant::now();
         let outcome = (row.run)(&bench);
         let measured = Measured::new(row, start.elapsed(), outcome);
-        say(&measured.text());
+        say(&format!("  took {:.0} s", start.elapsed().as_secs_f64()));
         report.rows.push(measured);
     }
     print(&report.text())?;

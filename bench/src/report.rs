@@ -112,7 +112,9 @@ impl Report {
         for (what, is) in &self.machine {
             let _ = writeln!(text, "* {what}: {is}");
         }
-        text.push_str("\n| what | target | median (middle half) | values | verdict |\n|---|---|---|---|---|\n");
+        text.push_str(
+            "\n| what | target | median (middle half) | values | verdict |\n|---|---|---|---|---|\n",
+        );
         for row in &self.rows {
             let _ = writeln!(text, "| **{}** (`{}`) | | | | |", row.what, row.name);
             if let Some(error) = &row.error {
@@ -204,7 +206,11 @@ mod tests {
         let finding =
             Finding::ratio("ADD against it", Target::AtMost(0.5), "ms", ("us", &[1.0]), ("it", &[4.0]));
         let measured = Measured::new(&row, Duration::from_secs(2), Ok(vec![finding].into()));
-        Report { machine: vec![("kernel", "6.18".into())], command: "minionet-bench".into(), rows: vec![measured] }
+        Report {
+            machine: vec![("kernel", "6.18".into())],
+            command: "minionet-bench".into(),
+            rows: vec![measured],
+        }
     }
 
     #[test]
@@ -212,7 +218,10 @@ mod tests {
         let renewed = report().renew("# Before\n<!-- measured: begin -->old<!-- measured: end -->\nAfter\n");
         let renewed = renewed.unwrap();
         assert!(renewed.starts_with("# Before\n") && renewed.ends_with("\nAfter\n"), "{renewed}");
-        assert!(renewed.contains("| ADD against it | ≤ 0.50 × | 0.25 × | us 1.00 ms, it 4.00 ms | met |"), "{renewed}");
+        assert!(
+            renewed.contains("| ADD against it | ≤ 0.50 × | 0.25 × | us 1.00 ms, it 4.00 ms | met |"),
+            "{renewed}"
+        );
         assert!(!renewed.contains("old"));
         assert_eq!(report().renew(&renewed).unwrap(), renewed);
         assert!(report().renew("no marks").is_err());

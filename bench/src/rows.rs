@@ -2,10 +2,15 @@
 
 mod add;
 mod answers;
+mod daemon;
 mod del;
 mod dual;
+mod first;
+mod join;
 mod leases;
 mod parallel;
+mod path;
+mod peers;
 
 use anyhow::Result;
 
@@ -58,6 +63,19 @@ pub const ROWS: &[Row] = &[
     Row { name: "del", what: "DEL, whole process, one at a time", run: del::run },
     Row { name: "drain", what: "draining 110 pods, 8 at a time", run: del::drain },
     Row { name: "answers", what: "VERSION and STATUS", run: answers::run },
+    Row { name: "first", what: "the first packet after ADD", run: first::run },
+    Row { name: "program", what: "programming peers from nothing", run: peers::program },
+    Row { name: "audit", what: "an audit with nothing to do", run: peers::audit },
+    Row { name: "change", what: "one peer that changes", run: daemon::change },
+    Row { name: "memory", what: "memory of the daemon", run: daemon::memory },
+    Row { name: "idle", what: "processor time of an idle daemon", run: daemon::idle },
+    Row { name: "join", what: "joining 50 minions", run: join::run },
+    Row { name: "tcp", what: "pod to pod across nodes, TCP", run: path::streams },
+    Row { name: "latency", what: "request and response across nodes", run: path::requests },
+    Row { name: "plain", what: "without encapsulation", run: path::plain },
+    Row { name: "pps", what: "64-byte UDP across nodes", run: path::small },
+    Row { name: "size", what: "sizes of the binaries", run: daemon::size },
+    Row { name: "start", what: "start-up with cached answers", run: daemon::start },
 ];
 
 #[cfg(test)]

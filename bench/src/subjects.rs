@@ -102,8 +102,7 @@ impl Subject {
             // As distributions have it; hosts of the testbed do without the wait for duplicates.
             host.sysctl([("net.ipv6.conf.default.accept_dad", "1"), ("net.ipv6.conf.all.accept_dad", "1")])?;
         }
-        let kind =
-            Kind::Cni { program: PathBuf::from(REFERENCE).join(plugin), conf: conf.to_string() };
+        let kind = Kind::Cni { program: PathBuf::from(REFERENCE).join(plugin), conf: conf.to_string() };
         Ok(Subject { name: name.into(), host: host.namespace().clone(), kind, _owner: Owner::Host(host) })
     }
 

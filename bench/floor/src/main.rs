@@ -97,9 +97,10 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
     batch
         .request(libc::RTM_SETLINK, 0, &link(outer_index, None))
         .attribute(libc::IFLA_AF_SPEC, &attribute(libc::AF_INET6 as u16, &quiet));
-    batch
-        .request(libc::RTM_SETLINK, 0, &link(outer_index, Some(true)))
-        .attribute(libc::IFLA_IFALIAS, b"minionet-floor, as long as the label that the plugin sets, with container");
+    batch.request(libc::RTM_SETLINK, 0, &link(outer_index, Some(true))).attribute(
+        libc::IFLA_IFALIAS,
+        b"minionet-floor, as long as the label that the plugin sets, with container",
+    );
     for (address, _) in addresses {
         neighbour(&mut batch, outer_index, *address, POD_MAC);
         route(&mut batch, libc::RTM_NEWROUTE, outer_index, Some(*address), None);
@@ -114,9 +115,7 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
 
 fn del(outer: &str) -> Outcome<()> {
     let mut batch = Batch::default();
-    batch
-        .request(libc::RTM_DELLINK, 0, &link(0, None))
-        .attribute(libc::IFLA_IFNAME, &name(outer));
+    batch.request(libc::RTM_DELLINK, 0, &link(0, None)).attribute(libc::IFLA_IFNAME, &name(outer));
     exchange(&open()?, batch).map(drop)
 }
 
@@ -143,9 +142,7 @@ fn leave(netns: &str, outer: &str, address: IpAddr) -> Outcome<()> {
 
 /// Asks for a link by its name.
 fn find(batch: &mut Batch, outer: &str) {
-    batch
-        .request(libc::RTM_GETLINK, 0, &link(0, None))
-        .attribute(libc::IFLA_IFNAME, &name(outer));
+    batch.request(libc::RTM_GETLINK, 0, &link(0, None)).attribute(libc::IFLA_IFNAME, &name(outer));
 }
 
 /// Sets an address of the pod.

@@ -25,8 +25,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let ours = Subject::minionet(&bench.programs, "")?;
     let theirs = Subject::reference(Reference::Bridge)?;
     let empty = bench.programs.path("minionet-empty");
-    let mut calls =
-        [Call::Empty, Call::Ours("VERSION"), Call::Ours("STATUS"), Call::Theirs("VERSION")];
+    let mut calls = [Call::Empty, Call::Ours("VERSION"), Call::Ours("STATUS"), Call::Theirs("VERSION")];
     let samples = interleaved(bench.rounds(ROUNDS), &mut calls, |call, _| {
         Ok(ms(match call {
             Call::Empty => {

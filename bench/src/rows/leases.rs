@@ -21,8 +21,7 @@ const HELD: [usize; 4] = [1, 100, 1000, 10_000];
 /// How often each is called.
 const ROUNDS: usize = 30;
 /// The plugin alone, for room for 16381 pods; the daemon never looks at leases without a pod.
-const CONFIG: &str =
-    "node_networks = [\"172.20.0.0/24\"]\npod_network = \"10.0.0.0/8\"\nnode_prefix = 18\ncollect_interval = \"1h\"";
+const CONFIG: &str = "node_networks = [\"172.20.0.0/24\"]\npod_network = \"10.0.0.0/8\"\nnode_prefix = 18\ncollect_interval = \"1h\"";
 
 /// The row.
 pub fn run(bench: &Bench) -> Result<Findings> {

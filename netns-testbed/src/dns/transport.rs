@@ -69,11 +69,12 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         shared.udp.fetch_add(1, Ordering::Relaxed);
         let reply = reply(&mut shared.zone(), buffer[..length].to_vec(), client, Transport::Udp);
         if let Reply::Send { bytes, after } = reply {
-            let socket = Arc::clone(&socket);
+            let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             tokio::spawn(async move {
                 sleep(after).await;
                 // A client that is gone needs no answer.
                 let _ = socket.send_to(&bytes, client).await;
+                shared.answered();
             });
         }
     }
@@ -106,6 +107,7 @@ async fn serve_connection(shared: &Shared, mut stream: TcpStream, client: Socket
                 let mut message = length.to_be_bytes().to_vec();
                 message.extend(bytes);
                 stream.write_all(&message).await?;
+                shared.answered();
             }
         }
     }
