@@ -328,6 +328,27 @@ pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay
     if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
 }
 
+/// What one state has and an earlier one has not, in the order in which it is to be made: nothing is
+/// changed that is there, and nothing removed. Nothing at all where the device itself is another.
+pub fn additions(wanted: &Overlay, before: &Overlay) -> Vec<Change> {
+    if wanted.device != before.device {
+        return Vec::new();
+    }
+    let neighbours = wanted.neighbours.iter().filter(|(addr, _)| !before.neighbours.contains_key(addr));
+    let fdb = wanted.fdb.iter().filter(|(mac, _)| !before.fdb.contains_key(mac));
+    let routes = wanted.routes.iter().filter(|(dst, _)| !before.routes.contains_key(dst));
+    let underlay = wanted.underlay;
+    let mut changes: Vec<Change> = neighbours.map(|(addr, mac)| Change::SetNeighbour(*addr, *mac)).collect();
+    changes.extend(fdb.map(|(mac, node)| Change::SetFdb(*mac, *node)));
+    changes.extend(routes.map(|(dst, via)| Change::AddRoute {
+        dst: *dst,
+        via: *via,
+        underlay,
+        beside: false,
+    }));
+    changes
+}
+
 /// The MTU of the overlay over an underlay of this MTU, in octets.
 pub fn overlay_mtu(underlay: Family, underlay_mtu: u32) -> u32 {
     underlay_mtu.saturating_sub(match underlay {
