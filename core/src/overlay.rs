@@ -1,8 +1,9 @@
 //! The overlay in the kernel: what it should be, what it is, and the changes between the two.
 //!
 //! [`desired`] computes what the kernel should hold from the plan and the peers, [`diff`]
-//! compares it with what was read back. Nothing is remembered between two rounds: the kernel
-//! is the only record of what the kernel holds.
+//! compares it with what was read back. Nothing that is remembered is trusted: the kernel is the
+//! only record of what the kernel holds. [`additions`] tells what is new against an earlier state,
+//! for those who cannot wait for the reading.
 //!
 //! Architecture invariants:
 //! * Applying `diff(desired, observed)` makes the observed state equal to the desired one, and

@@ -1,7 +1,7 @@
 //! This node: what it heard, what it decided, and what it told the kernel and the plugin.
 //!
-//! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
-//! that was programmed earlier is remembered.
+//! Every call of [`Node::reconcile`] reads what the kernel holds at that moment, and trusts nothing
+//! else. What was found right last only serves to add new peers before the reading.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -51,8 +51,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// Remembers that an answer was handed to the kernel just now.
-    fn answered(&self) {
+    /// Remembers that an answer is about to be sent.
+    fn answers(&self) {
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -123,7 +123,7 @@ impl DnsServer {
         Queries { udp: self.shared.udp.load(Ordering::Relaxed), tcp: self.shared.tcp.load(Ordering::Relaxed) }
     }
 
-    /// When the last answer was sent, if there was one.
+    /// When the last answer began to be sent, if there was one.
     pub fn last_answer(&self) -> Option<Instant> {
         *self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }

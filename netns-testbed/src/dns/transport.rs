@@ -72,9 +72,9 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
             let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             tokio::spawn(async move {
                 sleep(after).await;
+                shared.answers();
                 // A client that is gone needs no answer.
                 let _ = socket.send_to(&bytes, client).await;
-                shared.answered();
             });
         }
     }
@@ -106,8 +106,8 @@ async fn serve_connection(shared: &Shared, mut stream: TcpStream, client: Socket
                 let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
                 let mut message = length.to_be_bytes().to_vec();
                 message.extend(bytes);
+                shared.answers();
                 stream.write_all(&message).await?;
-                shared.answered();
             }
         }
     }

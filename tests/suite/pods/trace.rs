@@ -34,6 +34,8 @@ pub enum Calls {
     /// Those after which the world may be another: between two of them, one moment is like the
     /// other.
     Changing,
+    /// Those that send something: to the kernel, as nobody else is sent anything.
+    Sending,
 }
 
 /// How a program ended under the tracer.
@@ -45,6 +47,16 @@ pub struct Traced {
     pub stdout: String,
     /// The call at which the fault came, if it was reached: its name and number.
     pub hit: Option<String>,
+    /// How many calls of those that are counted it made before.
+    pub calls: usize,
+}
+
+/// Runs a program undisturbed, and counts its calls.
+///
+/// # Errors
+/// As [`run`].
+pub fn count(command: Command, input: &[u8], which: Calls) -> Result<Traced> {
+    run(command, input, Fault::Kill, which, usize::MAX)
 }
 
 /// Runs a program and stops it at the call of a number (from 0) among those that are counted.
@@ -66,7 +78,7 @@ pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: u
     let code = tracer.follow()?;
     let mut stdout = String::new();
     child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
-    Ok(Traced { code, stdout, hit: tracer.hit })
+    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls })
 }
 
 /// Whether a thread is inside of a system call, and how that is to end.
@@ -208,6 +220,7 @@ impl Calls {
         match (self, number) {
             (Calls::All, _) | (_, None) => true,
             (Calls::Asking, Some(number)) => !MEMORY_AND_CLOCKS.contains(&number),
+            (Calls::Sending, Some(number)) => [libc::SYS_sendto, libc::SYS_sendmsg].contains(&number),
             (Calls::Changing, Some(number)) => CHANGING.contains(&number) || OLD.contains(&number),
         }
     }
