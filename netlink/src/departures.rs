@@ -210,9 +210,9 @@ mod tests {
         let v6 = [0xfd, 0, 0, 0x32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
         assert_eq!(withdrawn(25, ROUTE_PROTOCOL_POD, &v4), [IpAddr::from(v4)]);
         assert_eq!(withdrawn(25, ROUTE_PROTOCOL_POD, &v6), [IpAddr::from(v6)]);
-        assert_eq!(withdrawn(25, 109, &v4), [], "a peer's");
-        assert_eq!(withdrawn(24, ROUTE_PROTOCOL_POD, &v4), [], "a new one");
-        assert_eq!(withdrawn(25, ROUTE_PROTOCOL_POD, &v4[..3]), [], "mangled");
+        assert!(withdrawn(25, 109, &v4).is_empty(), "a peer's");
+        assert!(withdrawn(24, ROUTE_PROTOCOL_POD, &v4).is_empty(), "a new one");
+        assert!(withdrawn(25, ROUTE_PROTOCOL_POD, &v4[..3]).is_empty(), "mangled");
     }
 
     #[test]

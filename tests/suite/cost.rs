@@ -95,7 +95,7 @@ fn calls_are_as_many_with_a_hundred_pods() -> Result<()> {
 
 /// Many looks at everything, and the kernel has nothing to tell of.
 fn an_audit_with_nothing_to_do_changes_nothing() -> Result<()> {
-    let builder = Cluster::builder("cncfdemo").nodes(2).config("audit_interval = \"20ms\"");
+    let builder = Cluster::builder("cncfdemo").nodes(2).config("audit_interval = \"1s\"");
     builder.run(|cluster| {
         let node = cluster.node(0);
         let routes = |node: &Node| -> Result<usize> {
@@ -116,7 +116,7 @@ fn an_audit_with_nothing_to_do_changes_nothing() -> Result<()> {
         let mut monitors = node.run(|| {
             [Source::Route, Source::Nft].into_iter().map(Monitor::open).collect::<Result<Vec<_>, _>>()
         })??;
-        // Some seconds, in which there are dozens of audits for each question.
+        // Two questions a second, and an audit.
         let queries = cluster.dns().queries().udp;
         eventually("more questions", PATIENT, || {
             let more = cluster.dns().queries().udp - queries;

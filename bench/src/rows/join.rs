@@ -90,9 +90,8 @@ fn acquaint(cluster: &Cluster) -> Result<()> {
     }
     for node in cluster.nodes() {
         let others = known.iter().filter(|(address, _)| *address != node.address());
-        let lines = others.map(|(address, mac)| {
-            format!("neigh replace {address} lladdr {mac} dev eth0 nud permanent\n")
-        });
+        let lines = others
+            .map(|(address, mac)| format!("neigh replace {address} lladdr {mac} dev eth0 nud permanent\n"));
         node.ip(&lines.collect::<String>())?;
     }
     Ok(())
