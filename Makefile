@@ -24,7 +24,7 @@ demo:
 	@MINIONET_SUDO="$(SUDO)" $(CARGO) run --quiet --bin netns-testbed -- demo $(ARGS)
 
 test:
-	@scripts/need ip:iproute2 cc:gcc nft:nftables ping:iputils-ping containerd:containerd crun:crun \
+	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables-nft:iptables ping:iputils-ping containerd:containerd crun:crun \
 	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
 	$(AS_ROOT) $(CARGO) test
 

@@ -68,7 +68,8 @@ impl Crowd {
             let exit = self.node().daemon_exit();
             ensure!(exit.is_none(), "the daemon {}", exit.unwrap_or_default());
             match socket.routes(Family::V4, ROUTE_PROTOCOL_PEER) {
-                Ok(routes) => Ok(routes.len() == peers),
+                // The others lead nowhere: what nobody owns is refused.
+                Ok(routes) => Ok(routes.iter().filter(|route| route.gateway.is_some()).count() == peers),
                 Err(minionet_netlink::Error::Interrupted { .. }) => Ok(false),
                 Err(error) => Err(error.into()),
             }

@@ -172,7 +172,9 @@ impl Routes {
 /// Whether a notification tells of a route to a peer; each comes in a datagram of its own.
 fn is_new_peer(message: &[u8], network: Option<Ipv4Addr>) -> bool {
     let kind = message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    let ours = message.get(HEADER + 5) == Some(&ROUTE_PROTOCOL_PEER);
+    // What leads nowhere is refused on purpose, and is no peer.
+    let leads = message.get(HEADER + 7) == Some(&libc::RTN_UNICAST);
+    let ours = message.get(HEADER + 5) == Some(&ROUTE_PROTOCOL_PEER) && leads;
     // The destination is the attribute that comes second, after the table.
     let leads_to = |network: Ipv4Addr| {
         message.get(ROUTE..).is_some_and(|rest| rest.windows(4).any(|octets| octets == network.octets()))

@@ -235,7 +235,7 @@ impl MacAddr {
     /// The host's end of every pod's veth pair.
     ///
     /// The same everywhere: each pair is a segment of its own, and a pod's permanent neighbour
-    /// entry for its gateway then never goes stale.
+    /// entry for its gateway is never wrong.
     pub const POD_GATEWAY: MacAddr = MacAddr([0x0e, 0x67, 0, 0, 0, 1]);
 
     /// The MAC of a VTEP: a fixed prefix and the node's index.
@@ -246,6 +246,13 @@ impl MacAddr {
     /// The MAC of a pod's interface: a fixed prefix and the last 32 bits of its first address.
     pub fn pod(addr: IpAddr) -> Self {
         Self::with_prefix(Self::POD_PREFIX, to_bits(addr) as u32)
+    }
+
+    /// The link-local address that follows from the MAC (RFC 4291, appendix A).
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        // The bit that says "not from a manufacturer" is inverted there.
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
     /// Whether the address carries the prefix of our VTEPs.
@@ -347,6 +354,12 @@ mod tests {
         assert!(cidr("10.32.0.0/12").overlaps(&cidr("10.0.0.0/8")));
         assert!(!cidr("10.32.0.0/12").overlaps(&cidr("10.48.0.0/12")));
         assert!(!cidr("10.0.0.0/8").overlaps(&cidr("fd00::/8")));
+    }
+
+    #[test]
+    fn a_mac_has_a_link_local_address() {
+        let mac = MacAddr([0x0e, 0x67, 0, 0, 0, 1]);
+        assert_eq!(mac.link_local().to_string(), "fe80::c67:ff:fe00:1");
     }
 
     #[test]

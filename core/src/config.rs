@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::membership::Thresholds;
+
 pub use self::settings::{SETTINGS, Setting, Shape};
 pub use self::source::{Layer, Place, Value};
 use crate::addr::Cidr;
@@ -51,18 +53,10 @@ pub struct Config {
     pub resolvers: Vec<SocketAddr>,
     /// File with the keys that sign the answers; none if answers are taken unsigned.
     pub trust_anchor: Option<String>,
-    /// Shortest time between two refreshes of the membership.
-    pub refresh_min: Duration,
-    /// Longest time between two refreshes of the membership.
-    pub refresh_max: Duration,
+    /// When a peer is believed to be there, and when to be gone.
+    pub thresholds: Thresholds,
     /// How long one query may take.
     pub dns_timeout: Duration,
-    /// How many complete answers in a row must lack a peer before it may be removed.
-    pub missing_answers: u32,
-    /// How long a peer must be missing before it may be removed.
-    pub hold_down: Duration,
-    /// How long the disappearance of a large part of the peers is held as suspicious.
-    pub mass_hold: Duration,
     /// Time between two audits of the kernel.
     pub audit_interval: Duration,
     /// How long DNS may give no complete answer before the plugin's STATUS says so.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forward::ForwardPolicy;
+
 /// File name in the runtime directory.
 pub const FILE: &str = "health.json";
 
@@ -18,12 +20,18 @@ pub struct Health {
     pub uptime: u64,
     /// Within how many seconds it is written again, if all is well.
     pub again: u64,
-    /// How many routes to peers the kernel should have, where that is known.
+    /// How many routes of [`ROUTE_PROTOCOL_PEER`] the kernel should have, where that is known.
+    ///
+    /// [`ROUTE_PROTOCOL_PEER`]: crate::constants::ROUTE_PROTOCOL_PEER
     pub peer_routes: Option<usize>,
     /// How many rules minionet's nft table should have, where that is known.
     pub rules: Option<usize>,
     /// What is wrong, and what to do; nothing when all is well.
     pub troubles: Vec<String>,
+    /// Chains of other programs that drop what is forwarded. They may be meant for others, so they
+    /// are no trouble of the daemon's.
+    #[serde(default)]
+    pub forward_policies: Vec<ForwardPolicy>,
 }
 
 impl Health {
@@ -63,6 +71,7 @@ mod tests {
             peer_routes: Some(2),
             rules: None,
             troubles: vec!["no device".into()],
+            forward_policies: Vec::new(),
         }
     }
 
@@ -70,6 +79,10 @@ mod tests {
     fn survives_the_round_trip() {
         assert_eq!(Health::parse(&health().to_text()), Some(health()));
         assert_eq!(Health::parse("{"), None);
+        // As a version without the last field wrote it.
+        let mut older: serde_json::Value = serde_json::from_str(&health().to_text()).unwrap();
+        older.as_object_mut().unwrap().remove("forward_policies");
+        assert_eq!(Health::parse(&older.to_string()), Some(health()));
         assert_eq!(Health::parse(&Health { schema: 2, ..health() }.to_text()), None);
     }
 

@@ -19,6 +19,7 @@ pub mod addr;
 pub mod cni;
 pub mod config;
 pub mod constants;
+pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod identity;

@@ -15,6 +15,7 @@ mod guard;
 mod hostports;
 mod lower;
 mod masquerade;
+mod moved;
 mod observed;
 mod rule;
 mod ruleset;
@@ -31,6 +32,7 @@ pub use hostports::{
     HOSTPORTS, HostPortMaps, MapContents, host_port_elements, host_port_maps, host_ports, map_changes,
 };
 pub use masquerade::{EXEMPT4, EXEMPT6, KUBE_PROXY_MARK, Masquerade, PODS4, PODS6, POSTROUTING, masquerade};
+pub use moved::{MOVED, Moved, moved};
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use rule::{DnatTo, Match, Operand, Relation, Rule, Source, Statement, Target, Verdict};
 pub use ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-pub use self::diff::{NameTaken, diff};
+pub use self::diff::{NameTaken, diff, keep_peers};
 use crate::addr::{Cidr, Family, MacAddr};
 use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
@@ -58,6 +58,9 @@ pub struct Overlay {
     pub fdb: BTreeMap<MacAddr, IpAddr>,
     /// Routes: a peer's pod CIDR to where its packets go.
     pub routes: BTreeMap<Cidr, NextHop>,
+    /// Where no packet goes unless a route to something smaller leads on: it is refused with an
+    /// ICMP error, and does not leave by the node's default route with a pod's address.
+    pub refused: BTreeSet<Cidr>,
     /// The kernel's number of the interface below the overlay; none while it is gone.
     pub underlay: Option<u32>,
 }
@@ -128,11 +131,30 @@ pub struct ObservedNeighbour {
     pub ours: bool,
 }
 
+/// The metric of the routes that refuse packets: one that loses against every other route to the
+/// same network (the number is that of Documentation/networking/vrf.rst, and lets routing daemons
+/// keep the highest octet for themselves).
+pub const REFUSING_METRIC: u32 = 4_278_198_272;
+
+/// The metric of a route that was added without one: `IP6_RT_PRIO_USER` of
+/// linux/ipv6_route.h over IPv6.
+pub fn default_metric(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
+    }
+}
+
 /// A route of our protocol as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObservedRoute {
     /// What it leads to.
     pub dst: Cidr,
+    /// Its metric; of two routes to the same network the one with the lower metric counts.
+    pub metric: u32,
+    /// Whether it refuses packets with an ICMP error (`RTN_UNREACHABLE`). It leads nowhere then,
+    /// whatever `gateway` and `device` say.
+    pub refuses: bool,
     /// The next hop.
     pub gateway: Option<IpAddr>,
     /// The device it leaves by.
@@ -210,6 +232,8 @@ pub enum Change {
         /// comes before it, so that there is always a way.
         beside: bool,
     },
+    /// Add a route that refuses packets, with [`REFUSING_METRIC`].
+    AddRefusal(Cidr),
     /// Remove a route.
     RemoveRoute(ObservedRoute),
 }
@@ -217,7 +241,11 @@ pub enum Change {
 impl Change {
     /// Whether something that leads to a peer is taken away.
     pub fn removes_peer(&self) -> bool {
-        matches!(self, Change::RemoveNeighbour(_) | Change::RemoveFdb(..) | Change::RemoveRoute(_))
+        match self {
+            Change::RemoveRoute(route) => !route.refuses,
+            Change::RemoveNeighbour(_) | Change::RemoveFdb(..) => true,
+            _ => false,
+        }
     }
 
     /// What kind of object is changed, in one word for counters.
@@ -227,7 +255,7 @@ impl Change {
             Change::AddAddress(_) | Change::RemoveAddress(..) => "address",
             Change::SetNeighbour(..) | Change::RemoveNeighbour(_) => "neighbour",
             Change::SetFdb(..) | Change::RemoveFdb(..) => "fdb",
-            Change::AddRoute { .. } | Change::RemoveRoute(_) => "route",
+            Change::AddRoute { .. } | Change::AddRefusal(_) | Change::RemoveRoute(_) => "route",
         }
     }
 }
@@ -262,6 +290,10 @@ impl fmt::Display for Change {
             Change::AddRoute { dst, via: NextHop::Direct(addr), .. } => {
                 write!(f, "add the route {dst} via {addr}, not encapsulated")
             }
+            Change::AddRefusal(dst) => write!(f, "add the route {dst}, unreachable"),
+            Change::RemoveRoute(route) if route.refuses => {
+                write!(f, "remove the route {}, unreachable", route.dst)
+            }
             Change::RemoveRoute(route) => write!(f, "remove the route {}", route.dst),
         }
     }
@@ -278,6 +310,10 @@ pub struct Local<'a> {
     pub underlay: Option<u32>,
     /// Which peers' packets are encapsulated.
     pub encapsulation: Encapsulation,
+    /// The networks that the pod CIDRs of all possible nodes make up ([`AddressPlan::assigned`]).
+    ///
+    /// [`AddressPlan::assigned`]: crate::plan::AddressPlan::assigned
+    pub assigned: &'a [Cidr],
 }
 
 /// What the kernel should hold on a node with these peers.
@@ -295,6 +331,7 @@ pub fn desired<'a>(
         neighbours: BTreeMap::new(),
         fdb: BTreeMap::new(),
         routes: BTreeMap::new(),
+        refused: local.assigned.iter().copied().filter(|pods| !left_to_routers(local, pods)).collect(),
         underlay: local.underlay,
     };
     for peer in peers.into_iter().filter(|p| p.node != local.me.node) {
@@ -305,6 +342,12 @@ pub fn desired<'a>(
         }
     }
     overlay
+}
+
+/// Whether packets to pods may have to leave by whatever route the host has: the underlay's
+/// routers know where the peers' pods are.
+fn left_to_routers(local: &Local<'_>, pods: &Cidr) -> bool {
+    local.encapsulation == Encapsulation::Never && pods.family() == Family::of(local.me.node)
 }
 
 /// Where the packets to one block of a peer go; nowhere where the underlay's routers know.

@@ -138,6 +138,29 @@ impl AddressPlan {
         addrs.filter_map(|addr| self.node(addr).ok())
     }
 
+    /// The networks that the pod CIDRs of all possible nodes make up together, and nothing else:
+    /// as few as possible, IPv4 first.
+    ///
+    /// They are the beginning of each pod network, as indices count from zero. The rest of a pod
+    /// network is nobody's until a node network is appended.
+    pub fn assigned(&self) -> Vec<Cidr> {
+        let bits = (0..=MAX_NODES.ilog2() as u8).rev();
+        let powers: Vec<u8> = bits.filter(|bit| self.capacity >> bit & 1 == 1).collect();
+        let mut assigned = Vec::new();
+        for pod in &self.spec.pod_networks {
+            let mut index = 0u128;
+            for bit in &powers {
+                // Highest power first, so that each part begins at a multiple of its own size.
+                let shift = u32::from(pod.network.family().bits() - pod.node_prefix);
+                let base = index.checked_shl(shift).and_then(|offset| pod.network.nth(offset));
+                let part = base.and_then(|base| Cidr::containing(base, pod.node_prefix - bit).ok());
+                assigned.extend(part);
+                index += 1u128 << bit;
+            }
+        }
+        assigned
+    }
+
     /// How many node addresses the node networks hold.
     pub fn capacity(&self) -> u128 {
         self.capacity

@@ -1,11 +1,13 @@
 //! A thread that cleans up after pods.
 //!
 //! It destroys the interfaces that DEL leaves to it, all that wait together, makes the kernel forget
-//! the connections of these pods, and now and then removes what killed calls left. It is a thread because the kernel takes its time to destroy
-//! interfaces. As long as it lives it holds the lock by which the plugin knows that it does.
+//! the connections of these pods, and now and then removes what killed calls left. It is a thread
+//! because the kernel takes its time to destroy interfaces. As long as it lives it holds the lock by
+//! which the plugin knows that it does.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,15 +33,45 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long to wait before anything is tried again that failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How often the thread looks, and for how long it waits.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    interval: Duration,
+    grace: Duration,
+}
+
+impl Pace {
+    fn of(config: &Config) -> Self {
+        Pace { interval: config.collect_interval, grace: config.collect_grace }
+    }
+}
+
+/// The thread, to be told of another configuration.
+#[derive(Debug)]
+pub struct Handle(Arc<Mutex<Pace>>);
+
+impl Handle {
+    /// Has the thread follow another configuration; it notices within a beat.
+    pub fn reconfigure(&self, config: &Config) {
+        *lock(&self.0) = Pace::of(config);
+    }
+}
+
+/// A pace is replaced as a whole, so whoever panicked left a good one.
+fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Starts the thread; it ends with the process.
 ///
 /// # Errors
 /// When a thread cannot be started.
-pub fn start(config: &Config) -> Result<()> {
-    let (interval, grace) = (config.collect_interval, config.collect_grace);
+pub fn start(config: &Config) -> Result<Handle> {
+    let pace = Arc::new(Mutex::new(Pace::of(config)));
+    let handle = Handle(Arc::clone(&pace));
     let body = move || {
         loop {
-            match work(interval, grace) {
+            match work(&pace) {
                 Ok(()) => warn!("another minionetd runs on this host: stop one of them"),
                 Err(error) => error!("pods are not cleaned up after: {error:#}"),
             }
@@ -47,20 +79,24 @@ pub fn start(config: &Config) -> Result<()> {
         }
     };
     thread::Builder::new().name("collector".into()).spawn(body).context("cannot start a thread")?;
-    Ok(())
+    Ok(handle)
 }
 
 /// Works until something fails; returns at once while another daemon does.
-fn work(interval: Duration, grace: Duration) -> Result<()> {
+fn work(pace: &Mutex<Pace>) -> Result<()> {
     // Listening begins before the first look, so that nothing falls between.
     let mut departures = Departures::open()?;
     let mut socket = Socket::open()?;
     socket.enlarge_buffers();
     let Some(heartbeat) = Heartbeat::take(RUN_DIR.as_ref())? else { return Ok(()) };
-    let mut collector = Collector::new(Store::new(RUN_DIR), grace);
+    let mut collector = Collector::new(Store::new(RUN_DIR), lock(pace).grace);
     let mut next = Instant::now();
     loop {
         heartbeat.beat()?;
+        let Pace { interval, grace } = *lock(pace);
+        collector.set_grace(grace);
+        // It may have become shorter.
+        next = next.min(Instant::now() + interval);
         if Instant::now() >= next {
             report(&collector.pass(&mut socket, &Scope::default(), Instant::now()));
             next = Instant::now() + interval;

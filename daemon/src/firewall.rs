@@ -8,10 +8,10 @@ use minionet_core::addr::Cidr;
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::nft::{
-    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Ruleset, SetSpec, TABLE, guard, host_ports,
-    masquerade, member_sets,
+    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Moved, Ruleset, SetSpec, TABLE, guard, host_ports,
+    masquerade, member_sets, moved,
 };
-use minionet_core::plan::AddressPlan;
+use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::nft::Nft;
 use tracing::info;
 
@@ -110,20 +110,27 @@ fn more(differences: usize) -> String {
 }
 
 /// What the table should hold.
-pub fn ruleset(config: &Config, plan: &AddressPlan, members: Vec<IpAddr>) -> Ruleset {
+pub fn ruleset(config: &Config, plan: &AddressPlan, me: &NodePlan, members: Vec<IpAddr>) -> Ruleset {
     let networks = |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(IpNetwork::from).collect();
+    let pod_networks = &plan.spec().pod_networks;
     let always = guard(&Guard {
         port: config.port,
         vni: config.vni,
         pod_links: HOST_IFNAME_PREFIX.to_owned(),
         members,
     })
-    .with(host_ports(HOST_IFNAME_PREFIX));
+    .with(host_ports(HOST_IFNAME_PREFIX))
+    .with(moved(&Moved {
+        // Both are in the order of the families.
+        blocks: pod_networks.iter().zip(&me.blocks).map(|(p, b)| (p.network.into(), b.cidr.into())).collect(),
+        pod_links: HOST_IFNAME_PREFIX.to_owned(),
+        foreign_mark: KUBE_PROXY_MARK,
+    }));
     if !config.masquerade {
         return always;
     }
     always.with(masquerade(&Masquerade {
-        pods: networks(&mut plan.spec().pod_networks.iter().map(|p| p.network)),
+        pods: networks(&mut pod_networks.iter().map(|p| p.network)),
         exempt: networks(&mut config.masquerade_exempt.iter().copied()),
         foreign_mark: KUBE_PROXY_MARK,
     }))

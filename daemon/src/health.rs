@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use minionet_core::constants::RUN_DIR;
+use minionet_core::forward::ForwardPolicy;
 use minionet_core::health::{FILE, Health, SCHEMA};
 use minionet_pods::boot;
 use tracing::warn;
@@ -25,6 +26,8 @@ pub struct State {
     pub rules: Option<usize>,
     /// What is wrong.
     pub troubles: Vec<String>,
+    /// Chains of other programs that drop what is forwarded.
+    pub forward_policies: Vec<ForwardPolicy>,
 }
 
 /// Writes the file when there is something to say.
@@ -49,6 +52,7 @@ impl Reporter {
             peer_routes: state.peer_routes,
             rules: state.rules,
             troubles: state.troubles.clone(),
+            forward_policies: state.forward_policies.clone(),
         };
         match files::replace(&Path::new(RUN_DIR).join(FILE), &health.to_text(), 0o644) {
             Ok(_) => self.last = Some((Instant::now(), state)),

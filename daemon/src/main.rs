@@ -9,6 +9,7 @@ mod collector;
 mod conflist;
 mod files;
 mod firewall;
+mod forwarding;
 mod health;
 mod hostports;
 mod keep;

@@ -3,6 +3,8 @@
 //! Every call of [`Node::reconcile`] reads what the kernel holds at that moment, and trusts nothing
 //! else. What was found right last only serves to add new peers before the reading.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,21 +15,24 @@ use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Event, Membership, Outcome, Round, Scope, Thresholds};
-use minionet_core::overlay::{self, Change, Device, Encapsulation, Local, Overlay};
+use minionet_core::membership::{Membership, Outcome, Round, Scope};
+use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
 use minionet_netlink::overlay::{self as kernel, Failure};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
+use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::run::random;
 use crate::{keep, sysctls};
+
+use self::report::{log, report};
 
 /// How often a difference is computed, applied and verified before the next event is awaited.
 const ROUNDS: usize = 3;
@@ -41,6 +46,7 @@ pub struct Node {
     socket: Socket,
     /// Opened when it is needed first.
     firewall: Option<Firewall>,
+    forwarding: Forwarding,
     membership: Membership,
     clock: Clock,
     probe: Probe,
@@ -82,6 +88,8 @@ struct Refused {
     text: String,
     /// Whether the device itself is as it should be: single peers may be missing then.
     device_works: bool,
+    /// How many routes to peers are missing because of it.
+    routes: usize,
 }
 
 impl Node {
@@ -92,13 +100,14 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let socket = Socket::open()?;
         socket.enlarge_buffers();
-        let membership = Membership::new(&config.cluster_name, &config.names(), thresholds(&config))?;
+        let membership = Membership::new(&config.cluster_name, &config.names(), config.thresholds.clone())?;
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
             config,
             socket,
             firewall: None,
+            forwarding: Forwarding::default(),
             membership,
             clock,
             own: None,
@@ -114,6 +123,7 @@ impl Node {
                 links: Vec::new(),
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
+                chains: Vec::new(),
             },
             underlay_mtu: ETHERNET_MTU,
         };
@@ -158,7 +168,7 @@ impl Node {
     /// # Errors
     /// When the new configuration cannot work; the old one stays.
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
-        self.membership.reconfigure(&config.names(), thresholds(&config))?;
+        self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
@@ -177,7 +187,8 @@ impl Node {
             format!("DNS has not answered {names} completely for {minutes} minutes, so new peers are not known: see journalctl -u minionetd")
         });
         let troubles = self.trouble.iter().cloned().chain(dns).collect();
-        State { troubles, ..self.wanted.clone() }
+        let forward_policies = self.forwarding.policies().to_vec();
+        State { troubles, forward_policies, ..self.wanted.clone() }
     }
 
     /// The probe of its peers.
@@ -221,22 +232,23 @@ impl Node {
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
-        let local =
-            Local { me: &own.me, subnet: own.subnet, underlay, encapsulation: self.config.encapsulation };
+        let (encapsulation, assigned) = (self.config.encapsulation, &own.plan.assigned());
+        let local = Local { me: &own.me, subnet: own.subnet, underlay, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
-        self.wanted.peer_routes = Some(wanted.routes.len());
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
         let refused = self.settle(&wanted)?;
+        // What the kernel refuses is told here, and is no fault of single attachments.
+        let routes = refused.as_ref().map_or(0, |refused| refused.routes);
+        self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
         sysctls::device(ipv6_pods)?;
-        if self.config.encapsulation != Encapsulation::Always {
-            sysctls::both_ways(&own.identity.interface)?;
-        }
+        sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
+        self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
         if refused.as_ref().is_none_or(|r| r.device_works) {
             keep::announce(&self.config.cni_conf_dir)?;
@@ -333,12 +345,8 @@ impl Node {
             self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
             let mut changes = overlay::diff(wanted, &observed)?;
             if !self.trusted {
-                // What an earlier run programmed may still be right: DNS has not spoken yet.
-                // One that leads elsewhere than the right one, which is there, is not needed.
-                changes.retain(|change| match change {
-                    Change::RemoveRoute(route) => wanted.routes.contains_key(&route.dst),
-                    _ => !change.removes_peer(),
-                });
+                // DNS has not spoken yet.
+                overlay::keep_peers(&mut changes, wanted);
             }
             if changes.is_empty() {
                 self.settled = Some(wanted.clone());
@@ -375,7 +383,9 @@ impl Node {
         let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
         let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
         let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works }))
+        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
+        let routes = failures.iter().filter(route).count();
+        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
     }
 
     /// Names the device that has our VNI and port, if one does.
@@ -396,7 +406,7 @@ impl Node {
             None => Firewall::open()?,
         };
         let members = self.membership.peers().collect();
-        let wanted = firewall::ruleset(&self.config, &own.plan, members);
+        let wanted = firewall::ruleset(&self.config, &own.plan, &own.me, members);
         self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
@@ -418,40 +428,4 @@ impl Node {
         };
         keep::hand_over(&facts)
     }
-}
-
-fn thresholds(config: &Config) -> Thresholds {
-    Thresholds {
-        missing_answers: config.missing_answers,
-        hold_down: config.hold_down,
-        mass_hold: config.mass_hold,
-        refresh_min: config.refresh_min,
-        refresh_max: config.refresh_max,
-        ..Thresholds::default()
-    }
-}
-
-fn log(events: &[Event]) {
-    for event in events {
-        if event.is_problem() {
-            warn!("{event}");
-        } else {
-            info!("{event}");
-        }
-    }
-}
-
-/// Says what is about to be changed: one by one when it is little, in sum when it is much.
-fn report(changes: &[Change]) {
-    const LITTLE: usize = 20;
-    if changes.len() <= LITTLE {
-        for change in changes {
-            info!("kernel: {change}");
-        }
-        return;
-    }
-    let count = |object: &str| changes.iter().filter(|c| c.object() == object).count();
-    let objects = ["device", "address", "neighbour", "fdb", "route"];
-    let sums: Vec<String> = objects.iter().map(|o| format!("{o} {}", count(o))).collect();
-    info!("kernel: {} changes ({})", changes.len(), sums.join(", "));
 }

@@ -47,7 +47,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     // Listening begins before the first look at the tables, so that nothing falls between.
     let mut notices = Notices::open()?;
     let mut repair: Option<Instant> = None;
-    collector::start(&config)?;
+    let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
     let mut node = Node::new(config)?;
 
@@ -82,6 +82,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                     info!("configuration taken over");
                     names = config.names();
                     audit = audits(&config);
+                    collector.reconfigure(&config);
                     // A question that is on its way goes back to nobody; the next one asks anew.
                     asking = None;
                     lookups = Some(Lookups::new(&config));

@@ -39,9 +39,10 @@ pub fn device(ipv6_pods: bool) -> Result<(), Error> {
 }
 
 /// Lets packets of pods come in by the underlay's interface and by the overlay's device, whichever
-/// a peer sends them by: while the mode of a cluster is being changed, the two ways differ. A
-/// filter that is off stays off (ip-sysctl.rst, rp_filter: 1 is strict, 2 is loose, and the higher
-/// of `all` and the interface counts).
+/// a peer sends them by. The two ways differ while the mode of a cluster is being changed, and a
+/// node cannot know that another one was changed before it: so in every mode. A filter that is off
+/// stays off (ip-sysctl.rst, rp_filter: 1 is strict, 2 is loose, and the higher of `all` and the
+/// interface counts).
 ///
 /// # Errors
 /// When the kernel refuses.

@@ -19,6 +19,7 @@
 //! | [`tc`] | limits of a pod's traffic |
 //! | [`conntrack`] | connections that the kernel remembers, forgotten |
 //! | [`sysctl`] | kernel settings below `/proc/sys/net` |
+//! | [`xtables`] | the rules of `iptables-legacy`, read |
 
 pub mod address;
 pub mod conntrack;
@@ -36,6 +37,7 @@ pub mod route;
 pub mod socket;
 pub mod sysctl;
 pub mod tc;
+pub mod xtables;
 
 pub use error::Error;
 pub use socket::Socket;

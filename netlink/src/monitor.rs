@@ -22,8 +22,9 @@ const BUFFER: usize = 64 * 1024;
 const NETFILTER: isize = 12;
 
 /// Groups of linux/rtnetlink.h: links, neighbours (forwarding entries among them), addresses and
-/// routes of both families.
-const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// routes of both families, and their kernel settings (`RTNLGRP_IPV4_NETCONF` and
+/// `RTNLGRP_IPV6_NETCONF`: forwarding and the filter of sources are among them).
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 
 /// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
 const NFT_GROUP: u32 = 7;
@@ -39,6 +40,8 @@ pub struct Interest {
     pub protocol: u8,
     /// Name of the nft table that is ours.
     pub table: String,
+    /// Chains of other nft tables whose rules matter, by the names of table and chain.
+    pub chains: Vec<(String, String)>,
 }
 
 /// What a look at the waiting notifications found.
@@ -150,10 +153,28 @@ pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
 fn concerns(source: Source, message: &Message<'_>, interest: &Interest) -> bool {
     match source {
         Source::Route => route_concerns(message, interest),
-        // struct nfgenmsg has four octets; the first attribute of every kind of object is the
-        // name of its table (NFTA_*_TABLE, NFTA_TABLE_NAME are all 1).
-        Source::Nft => text_attribute(message.body, 4, 1).is_some_and(|t| t == interest.table.as_bytes()),
+        Source::Nft => nft_concerns(message, interest),
     }
+}
+
+/// struct nfgenmsg has four octets; the first attribute of every kind of object is the name of its
+/// table (`NFTA_*_TABLE` and `NFTA_TABLE_NAME` are all 1).
+fn nft_concerns(message: &Message<'_>, interest: &Interest) -> bool {
+    let Some(table) = text_attribute(message.body, 4, 1) else { return false };
+    let watched = |chain: Option<&[u8]>| {
+        let mut chains = interest.chains.iter();
+        chains.any(|(t, c)| t.as_bytes() == table && chain == Some(c.as_bytes()))
+    };
+    // The lower octet of the type is the kind of message (enum nf_tables_msg_types).
+    table == interest.table.as_bytes()
+        || match message.kind & 0xff {
+            // NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN: NFTA_CHAIN_NAME is 3. A new chain at a hook
+            // (NFTA_CHAIN_HOOK, 4) may drop what is forwarded.
+            3 | 5 => attribute(message.body, 4, 4).is_some() || watched(text_attribute(message.body, 4, 3)),
+            // NFT_MSG_NEWRULE, NFT_MSG_DELRULE: NFTA_RULE_CHAIN is 2.
+            6 | 8 => watched(text_attribute(message.body, 4, 2)),
+            _ => false,
+        }
 }
 
 /// Message types are those of linux/rtnetlink.h. What cannot be understood is of interest.
@@ -173,6 +194,12 @@ fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
         24 | 25 => message.body.get(5).is_none_or(|p| *p == interest.protocol),
         // RTM_NEWNEIGH, RTM_DELNEIGH: struct ndmsg has the index at 4.
         28 | 29 => ours(u32_at(message.body, 4)),
+        // RTM_NEWNETCONF: struct netconfmsg has one octet, padded to four. NETCONFA_IFINDEX is 1,
+        // and all ones stands for the settings of all interfaces (NETCONFA_IFINDEX_ALL).
+        80 => {
+            let index = attribute(message.body, 4, 1).and_then(|value| u32_at(value, 0));
+            index == Some(u32::MAX) || ours(index)
+        }
         _ => false,
     }
 }
@@ -201,7 +228,13 @@ mod tests {
     use super::*;
 
     fn interest() -> Interest {
-        Interest { device: "minionet".into(), links: vec![7], protocol: 109, table: "minionet".into() }
+        Interest {
+            device: "minionet".into(),
+            links: vec![7],
+            protocol: 109,
+            table: "minionet".into(),
+            chains: vec![("filter".into(), "FORWARD".into())],
+        }
     }
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
@@ -235,6 +268,14 @@ mod tests {
         assert!(!noticed(Source::Route, &link(99, "veth0")));
         assert!(noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 109, 0, 1])));
         assert!(!noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 110, 0, 1])), "a pod's route");
+        let setting = |index: u32| {
+            let mut body = vec![2, 0, 0, 0, 8, 0, 1, 0];
+            body.extend(index.to_ne_bytes());
+            message(80, &body)
+        };
+        assert!(noticed(Source::Route, &setting(7)) && noticed(Source::Route, &setting(u32::MAX)));
+        assert!(!noticed(Source::Route, &setting(99)), "settings of a pod's interface");
+        assert!(!noticed(Source::Route, &setting(u32::MAX - 1)), "those of interfaces to come");
         let both = [link(99, "veth0"), message(29, &[2, 0, 0, 0, 7, 0, 0, 0])].concat();
         assert!(noticed(Source::Route, &both), "the second message of a datagram");
     }
@@ -251,6 +292,22 @@ mod tests {
         };
         assert!(noticed(Source::Nft, &table("minionet")));
         assert!(!noticed(Source::Nft, &table("kube-proxy")));
+        let object = |kind: u16, names: &[(u16, &str)]| {
+            let mut body = vec![2, 0, 0, 0];
+            for (attribute, name) in names {
+                body.extend((5 + name.len() as u16).to_ne_bytes());
+                body.extend(attribute.to_ne_bytes());
+                body.extend(name.as_bytes());
+                body.push(0);
+                body.resize(body.len().next_multiple_of(4), 0);
+            }
+            message(0x0a00 | kind, &body)
+        };
+        assert!(noticed(Source::Nft, &object(3, &[(1, "other"), (3, "c"), (4, "a hook")])));
+        assert!(!noticed(Source::Nft, &object(3, &[(1, "other"), (3, "c")])), "a chain at no hook");
+        assert!(noticed(Source::Nft, &object(6, &[(1, "filter"), (2, "FORWARD")])));
+        assert!(noticed(Source::Nft, &object(5, &[(1, "filter"), (3, "FORWARD")])));
+        assert!(!noticed(Source::Nft, &object(6, &[(1, "filter"), (2, "INPUT")])));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
 use netlink_packet_route::route::RouteProtocol;
 
 use crate::decode::{self, ip_of, mac_of};
@@ -26,7 +29,7 @@ const NOARP: u16 = 0x40;
 pub struct Neighbour {
     /// Its address.
     pub addr: IpAddr,
-    /// Its MAC; none while the kernel is still asking for it.
+    /// Its MAC; none while the kernel is still asking for it, or has asked in vain.
     pub mac: Option<MacAddr>,
     /// Whether it was set for good, not learnt.
     pub permanent: bool,
@@ -85,6 +88,52 @@ pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Reque
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
     Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+}
+
+/// The request that sets a neighbour which is known now, and which the neighbour itself may
+/// correct (RFC 826, RFC 4861 section 7.2.6): as with a permanent one, nobody asks for it, and the
+/// kernel does not drop it when its table is full (`NTF_EXT_LEARNED`). How long it is believed,
+/// [`believe`] says.
+pub(crate) fn tell(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
+    let mut request = set(index, addr, mac, protocol);
+    if let Message::NewNeighbour(message) = &mut request.message {
+        message.header.state = NeighbourState::Reachable;
+        message.header.flags = NeighbourFlags::ExtLearned;
+    }
+    request
+}
+
+/// The request to answer on a device for an address that the host has, or can reach, elsewhere.
+pub(crate) fn answer_for(index: u32, addr: IpAddr, protocol: u8) -> Request {
+    let mut message = encode(index, addr);
+    message.header.flags = NeighbourFlags::Proxy;
+    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
+    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE }
+}
+
+/// The request to believe what is known of the neighbours on a device for that long, in
+/// milliseconds, before they are asked; and to answer for others without a delay.
+///
+/// The kernel draws the time anew now and then, between half of it and one and a half
+/// (`neigh_rand_reach_time` in net/core/neighbour.c), in ticks of which 2³¹ must be more.
+pub(crate) fn believe(index: u32, family: Family, milliseconds: u64) -> Request {
+    let mut message = NeighbourTableMessage::default();
+    message.header.family = decode::family(family);
+    // `arp_tbl` in net/ipv4/arp.c, `nd_tbl` in net/ipv6/ndisc.c
+    let name = match family {
+        Family::V4 => "arp_cache",
+        Family::V6 => "ndisc_cache",
+    };
+    message.attributes = vec![
+        NeighbourTableAttribute::Name(name.to_owned()),
+        NeighbourTableAttribute::Parms(vec![
+            NeighbourTableParameter::Ifindex(index),
+            NeighbourTableParameter::BaseReachableTime(milliseconds),
+            NeighbourTableParameter::DelayProbeTime(milliseconds),
+            NeighbourTableParameter::ProxyDelay(0),
+        ]),
+    ];
+    Request { message: Message::SetNeighbourTable(message), flags: 0 }
 }
 
 /// The request that removes a neighbour.

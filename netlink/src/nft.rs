@@ -10,11 +10,14 @@ mod element;
 mod encode;
 mod error;
 mod expr;
+mod foreign;
 mod maps;
 pub(crate) mod socket;
 mod uapi;
 pub(crate) mod wire;
 
+use minionet_core::constants::NFT_TABLE;
+use minionet_core::forward::Table;
 use minionet_core::nft::{Contents, Drift, Element, Observed, Ruleset, SetSpec, drift};
 use nix::errno::Errno;
 
@@ -138,6 +141,20 @@ impl Nft {
             };
             let tables: Result<Vec<_>, Malformed> = replies.iter().map(table).collect();
             tables.map_err(|source| NftError::Malformed { action: action.to_owned(), source })
+        })
+    }
+
+    /// The chains of other programs that forwarded packets go through, with their rules.
+    ///
+    /// # Errors
+    /// [`NftError::Contended`] if rulesets changed during every attempt, or a netlink error.
+    pub fn forward_tables(&mut self) -> Result<Vec<Table>, NftError> {
+        self.retry("read the chains that forwarded packets go through", |nft| {
+            match foreign::tables(&mut nft.socket, NFT_TABLE) {
+                // It was there when the chains were listed.
+                Err(error) if error.errno() == Some(Errno::ENOENT) => Err(NftError::changed("read a chain")),
+                other => other,
+            }
         })
     }
 

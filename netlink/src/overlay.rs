@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minionet_core::addr::Family;
 use minionet_core::constants::ROUTE_PROTOCOL_PEER;
 use minionet_core::overlay::{
-    Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute,
+    Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, REFUSING_METRIC,
 };
 
 use crate::error::Error;
@@ -36,6 +36,8 @@ pub fn read(socket: &mut Socket, name: &str) -> Result<Observed, Error> {
         let routes = socket.routes(family, ROUTE_PROTOCOL_PEER)?;
         observed.routes.extend(routes.iter().map(|r| ObservedRoute {
             dst: r.dst,
+            metric: r.metric,
+            refuses: r.unreachable,
             gateway: r.gateway,
             device: r.device,
         }));
@@ -174,7 +176,8 @@ fn has_ipv6() -> bool {
 
 fn request(index: u32, change: &Change) -> Option<Request> {
     let host_len = |addr: &std::net::IpAddr| if addr.is_ipv4() { 32 } else { 128 };
-    let made = |dst, gateway, device| Route { dst, gateway, device, protocol: ROUTE_PROTOCOL_PEER };
+    let (protocol, metric, unreachable) = (ROUTE_PROTOCOL_PEER, 0, false);
+    let made = |dst, gateway, device| Route { dst, gateway, device, protocol, metric, unreachable };
     Some(match change {
         Change::AddAddress(addr) => address::add(index, *addr, host_len(addr)),
         Change::RemoveAddress(addr, len) => address::remove(index, *addr, *len),
@@ -190,7 +193,13 @@ fn request(index: u32, change: &Change) -> Option<Request> {
             let route = made(*dst, Some(via.address()), device);
             if *beside { route::add_before(&route) } else { route::add(&route) }
         }
-        Change::RemoveRoute(r) => route::remove(&made(r.dst, r.gateway, r.device)),
+        Change::AddRefusal(dst) => {
+            route::add(&Route { metric: REFUSING_METRIC, unreachable: true, ..made(*dst, None, None) })
+        }
+        Change::RemoveRoute(r) => {
+            let found = made(r.dst, r.gateway, r.device);
+            route::remove(&Route { metric: r.metric, unreachable: r.refuses, ..found })
+        }
         Change::DeleteDevice { .. } | Change::CreateDevice(_) | Change::UpdateDevice { .. } => return None,
     })
 }

@@ -1,8 +1,12 @@
 //! The veth pair of a pod: made, and removed.
 //!
-//! Whatever makes a connection work is set before the first packet: both neighbours are
-//! permanent, so nobody asks by ARP or neighbour discovery, and addresses are usable at once,
-//! without duplicate address detection. Each side is one datagram of requests.
+//! Whatever makes a connection work is set before the first packet: both neighbours are known, so
+//! nobody asks by ARP or neighbour discovery, and addresses are usable at once, without duplicate
+//! address detection. Each side is one datagram of requests.
+//!
+//! A plugin behind us in a chain, or the pod itself, may give the pod another MAC. Its kernel then
+//! forgets its neighbours and tells the other side of the link; so the host takes that from it, and
+//! answers when it is asked for the gateway.
 
 mod doom;
 mod observe;
@@ -190,8 +194,22 @@ fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
                 }
             }
         }
+        tell_of_changes(&link.ifname, ipv6);
         Ok(Socket::open()?)
     })?
+}
+
+/// Has the pod's kernel tell the other side of the link when its MAC changes.
+///
+/// Best effort: it matters only if that happens, and `/proc/sys` of a sandbox may be read-only.
+fn tell_of_changes(ifname: &str, ipv6: bool) {
+    let mut keys = vec![format!("ipv4/conf/{ifname}/arp_notify")];
+    if ipv6 {
+        keys.push(format!("ipv6/conf/{ifname}/ndisc_notify"));
+    }
+    for key in keys {
+        let _learned_from_its_packets = sysctl::set(&key, "1");
+    }
 }
 
 fn wire_pod(pod: &mut Socket, index: u32, link: &PodLink) -> Result<Attached, AttachError> {
@@ -224,6 +242,11 @@ fn in_container(step: PodStep, link: &PodLink, refusal: Refusal) -> Error {
 }
 
 fn wire_host(host: &mut Socket, index: u32, link: &PodLink) -> Result<(), AttachError> {
+    if link.addresses.iter().any(|a| a.address.is_ipv6()) {
+        for (key, value) in [("disable_ipv6", "0"), ("proxy_ndp", "1")] {
+            sysctl::set(&format!("ipv6/conf/{}/{key}", link.host_ifname), value)?;
+        }
+    }
     for (step, refusal) in run(host, requests::on_host(index, link))? {
         match (step, refusal) {
             (_, None) => {}

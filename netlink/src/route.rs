@@ -24,6 +24,10 @@ pub struct Route {
     pub device: Option<u32>,
     /// Who made it (`rtm_protocol`).
     pub protocol: u8,
+    /// Its metric; zero stands for the kernel's default when a route is added.
+    pub metric: u32,
+    /// Whether it refuses packets with an ICMP error (`RTN_UNREACHABLE`); such a one leads nowhere.
+    pub unreachable: bool,
 }
 
 impl Socket {
@@ -129,9 +133,13 @@ fn encode(route: &Route) -> RouteMessage {
     message.header.destination_prefix_length = route.dst.prefix_len();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::from(route.protocol);
-    message.header.kind = RouteType::Unicast;
-    message.header.scope = if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    message.header.kind = if route.unreachable { RouteType::Unreachable } else { RouteType::Unicast };
+    let anywhere = route.unreachable || route.gateway.is_some();
+    message.header.scope = if anywhere { RouteScope::Universe } else { RouteScope::Link };
     message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(route.dst.network()))];
+    if route.metric != 0 {
+        message.attributes.push(RouteAttribute::Priority(route.metric));
+    }
     if let Some(gateway) = route.gateway {
         // The next hop's address is inside the destination itself: only "on link" makes the
         // kernel believe that it is a neighbour.
@@ -168,5 +176,13 @@ fn decode(message: RouteMessage) -> Option<Route> {
     let (dst, gateway, device) = ends(&message);
     // A default route has no destination, and is never one of ours.
     let dst = Cidr::containing(dst?, message.header.destination_prefix_length).ok()?;
-    Some(Route { dst, gateway, device, protocol: u8::from(message.header.protocol) })
+    let metric = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    let unreachable = message.header.kind == RouteType::Unreachable;
+    // IPv6 binds such a route to the loopback interface.
+    let device = device.filter(|_| !unreachable);
+    let (protocol, metric) = (u8::from(message.header.protocol), metric.unwrap_or(0));
+    Some(Route { dst, gateway, device, protocol, metric, unreachable })
 }

@@ -23,6 +23,7 @@ use minionet_pods::undo;
 
 use self::error::AddError;
 use self::prepare::Prepared;
+pub use self::prepare::mtu;
 use crate::facts::Directories;
 use crate::stdio;
 
@@ -96,6 +97,7 @@ fn clear_dead(
     record.belongs_to(&prepared.key)?;
     let link = &record.link;
     let alive = found.stage == Stage::Ready
+        && !found.is_leaving()?
         && pod::exists(host, &link.host_ifname, &link.alias).map_err(AddError::Kernel)?;
     if alive {
         let addresses: Vec<_> = link.addresses.iter().map(|a| a.address.to_string()).collect();
@@ -117,6 +119,7 @@ fn clear_holder(holder: PortHolder, store: &Store, host: &mut Socket) -> Result<
     let record = found.read()??;
     let link = &record.link;
     let alive = found.stage == Stage::Ready
+        && !found.is_leaving()?
         && pod::exists(host, &link.host_ifname, &link.alias).map_err(AddError::Kernel)?;
     if alive {
         return Err(AddError::HostPortInUse(Box::new(holder)).into());

@@ -61,6 +61,9 @@ fn record(store: &Store, key: &Key) -> Result<Record, Failure> {
     if found.stage == Stage::Adding {
         return Err(difference("is not attached yet: its ADD is at work, or was killed"));
     }
+    if found.is_leaving()? {
+        return Err(difference("is about to go: its DEL is at work, or was killed"));
+    }
     let this = boot::current();
     if !record.boot.is_empty() && !this.is_empty() && record.boot != this {
         return Err(difference("was attached before the last boot, and is gone since"));

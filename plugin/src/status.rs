@@ -11,14 +11,15 @@ use minionet_pods::store::{Store, StoreError};
 use minionet_pods::{boot, heartbeat};
 
 use crate::facts::{self, Directories};
-use crate::node;
+use crate::{add, node};
 
 /// Carries out STATUS.
 pub fn status(conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
     crate::require_version(conf, Version::V1_1_0, "STATUS")?;
-    conf.settings()?;
+    let settings = conf.settings()?;
     let unavailable = |failure: Failure| Failure { code: Code::Unavailable, ..failure };
     let facts = facts::load(dirs).map_err(|error| unavailable(error.into()))?;
+    add::mtu(settings.mtu, &facts).map_err(|error| unavailable(error.into()))?;
     let store = Store::new(&dirs.run);
     let space = Space::new(&facts.blocks);
     room(&store, &space).map_err(|error| unavailable(error.into()))?;

@@ -139,13 +139,15 @@ pub fn elements<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<MapCon
     )
 }
 
-/// What the maps must hold, by the records as they are now.
+/// What the maps must hold, by the records as they are now, but for those whose attachment is
+/// being taken apart.
 ///
 /// # Errors
 /// [`StoreError::Io`] when the state directory cannot be read. A record that is not understood
 /// is left out: whoever understands it makes its elements again.
 pub fn recorded_elements(store: &Store) -> Result<Vec<MapContents>, StoreError> {
-    Ok(elements(&records(store)?))
+    let staying = records(store)?.into_iter().filter(|(_, leaving)| !leaving);
+    Ok(elements(&staying.map(|(record, _)| record).collect::<Vec<_>>()))
 }
 
 /// Finds out whether another attachment has one of these ports.
@@ -162,7 +164,7 @@ pub fn port_holder(
     if ports.is_empty() {
         return Ok(None);
     }
-    for other in records(locked.store())? {
+    for (other, _) in records(locked.store())? {
         let overlapping = |port: &&PortMapping| other.ports.iter().any(|taken| taken.overlaps(port));
         let id = other.key.id();
         if id != own
@@ -217,14 +219,15 @@ fn addresses(record: &Record) -> impl Iterator<Item = IpAddr> + Clone + '_ {
     record.link.addresses.iter().map(|assigned| assigned.address)
 }
 
-fn records(store: &Store) -> Result<Vec<Record>, StoreError> {
+/// The records, and whether each is of an attachment that is being taken apart.
+fn records(store: &Store) -> Result<Vec<(Record, bool)>, StoreError> {
     let mut records = Vec::new();
     for id in store.recorded()? {
         // Gone in the meantime, or of a later format.
         if let Some(mut found) = store.find(id)?
             && let Ok(record) = found.read()?
         {
-            records.push(record);
+            records.push((record, found.is_leaving()?));
         }
     }
     Ok(records)

@@ -30,7 +30,7 @@ use crate::undo::{self, UndoError};
 /// Something that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// An attachment whose ADD was killed.
+    /// An attachment whose ADD or DEL was killed.
     Unfinished(String),
     /// An attachment whose interface is gone.
     Dead(String),
@@ -45,7 +45,7 @@ pub enum Removed {
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Removed::Unfinished(what) => write!(f, "what a killed ADD left of {what}"),
+            Removed::Unfinished(what) => write!(f, "what a killed call left of {what}"),
             Removed::Dead(what) => write!(f, "what was left of {what}, whose interface is gone"),
             Removed::Interface(name) => write!(f, "the interface {name}, which has no record"),
             Removed::Leases(1) => f.write_str("a lease whose attachment has no record"),
@@ -176,6 +176,11 @@ impl Collector {
         Collector { store, grace, missing: BTreeMap::new() }
     }
 
+    /// Changes how long an interface may be gone.
+    pub fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
     /// Goes through everything once.
     pub fn pass(&mut self, host: &mut Socket, scope: &Scope, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
@@ -251,6 +256,7 @@ impl Collector {
             .map(|wanted| wanted.contains(&(record.key.container.clone(), record.key.ifname.clone())));
         let removed = match (found.stage, wanted) {
             (Stage::Adding, _) => Removed::Unfinished(name),
+            (Stage::Ready, None) if found.is_leaving()? => Removed::Unfinished(name),
             (Stage::Ready, Some(true)) => return Ok(Verdict::Alive(Box::new(record))),
             (Stage::Ready, Some(false)) => Removed::Dead(name),
             (Stage::Ready, None) if self.is_dead(&record, tables, now) => Removed::Dead(name),

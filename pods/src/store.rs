@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `attachments/<id>.adding` | the record of an ADD under way, locked (flock) for as long as its process lives |
 //! | `attachments/<id>.json` | the record of a complete attachment |
+//! | `attachments/<id>.leaving` | another name of a record whose attachment is being taken apart |
 //! | `leases/<address>` | a symbolic link whose target is the id of the attachment that has the address |
 //! | `queue` | which addresses to try first; a hint, rebuilt from the leases when it is lost |
 //! | `boot` | the boot that all of this belongs to |

@@ -1,7 +1,8 @@
 //! Taking an attachment apart, from whatever is left of it.
 //!
 //! The order is that of ADD in reverse, so that a call killed half way leaves what the next one
-//! needs: first the kernel, then the leases, last the record.
+//! needs: first the kernel, then the leases, last the record. Before all of it, the record is
+//! marked: the daemon makes no host ports by it any more, and goes on where nobody else does.
 
 use std::path::Path;
 
@@ -51,6 +52,7 @@ impl Coded for UndoError {
 /// # Errors
 /// [`UndoError`]; the record is still there then, so that it can be tried again.
 pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    mark(store, record);
     capabilities::withdraw(host, record, Destroy::Now)?;
     pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
     capabilities::forget(host, record);
@@ -63,6 +65,7 @@ pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(
 /// # Errors
 /// As [`attachment`].
 pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    mark(store, record);
     if heartbeat::is_alive(store.root()) {
         capabilities::withdraw(host, record, Destroy::Later)?;
         // Whatever is in the way of this, the slow way is there for.
@@ -117,8 +120,16 @@ pub fn unrecorded(host: &mut Socket, store: &Store, id: Id) -> Result<(), UndoEr
     // Unless an ADD came in between, whose leases these are.
     if locked.find(id)?.is_none() {
         locked.release_all_of(id)?;
+        // The mark of a record that a killed DEL removed.
+        locked.forget(id)?;
     }
     Ok(())
+}
+
+/// Says that an attachment is being taken apart. Best effort: a file system that is full must not
+/// keep a pod from being removed.
+fn mark(store: &Store, record: &Record) {
+    let _said = store.mark_leaving(record.key.id());
 }
 
 fn release(store: &Store, record: &Record) -> Result<(), UndoError> {

@@ -4,9 +4,11 @@
 mod dns_faults;
 mod dnssec;
 mod drift;
+mod forwarding;
 mod injection;
 mod many;
 mod modes;
+mod nobody;
 mod restarts;
 mod surroundings;
 
@@ -30,9 +32,11 @@ pub fn trials() -> Vec<Trial> {
         dns_faults::trials(),
         dnssec::trials(),
         drift::trials(),
+        forwarding::trials(),
         injection::trials(),
         many::trials(),
         modes::trials(),
+        nobody::trials(),
         restarts::trials(),
         surroundings::trials(),
     ]

@@ -45,7 +45,8 @@ pub fn overlay(peers: usize) -> Result<Overlay> {
         mac: me.mac,
         mtu: overlay_mtu(Family::V4, 1500),
     };
-    let local = Local { me: &me, subnet: networks[0], underlay: None, encapsulation: Encapsulation::Always };
+    let (subnet, encapsulation, assigned) = (networks[0], Encapsulation::Always, &plan.assigned());
+    let local = Local { me: &me, subnet, underlay: None, encapsulation, assigned };
     Ok(desired(device, &local, &others))
 }
 
@@ -158,6 +159,9 @@ fn batches(wanted: &Overlay) -> (String, String) {
                 device.name
             );
         }
+    }
+    for network in &wanted.refused {
+        let _ = writeln!(ip, "route add unreachable {network} proto {ROUTE_PROTOCOL_PEER}");
     }
     (ip, bridge)
 }

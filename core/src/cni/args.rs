@@ -163,17 +163,19 @@ impl Invocation {
                 args: String::new(),
             });
         }
-        // What DEL has no use for cannot keep a container from being removed.
-        let unless_del = |name: &'static str| match verb {
-            Verb::Del => Ok(var(name).unwrap_or_default().to_string_lossy().into_owned()),
-            _ => text(name),
+        // What a verb has no use for is not judged: above all, it cannot keep a container from being
+        // removed.
+        let where_used = |used: bool, name: &'static str| match used {
+            true => text(name),
+            false => Ok(var(name).unwrap_or_default().to_string_lossy().into_owned()),
         };
+        let named = verb.names_attachment();
         let invocation = Invocation {
             verb,
-            container: text("CNI_CONTAINERID")?,
-            ifname: text("CNI_IFNAME")?,
-            netns: unless_del("CNI_NETNS")?,
-            args: unless_del("CNI_ARGS")?,
+            container: where_used(named, "CNI_CONTAINERID")?,
+            ifname: where_used(named, "CNI_IFNAME")?,
+            netns: where_used(verb.needs_netns(), "CNI_NETNS")?,
+            args: where_used(verb == Verb::Add, "CNI_ARGS")?,
         };
         invocation.check()?;
         Ok(invocation)
@@ -264,7 +266,7 @@ impl CniArgs {
                 "K8S_POD_NAMESPACE" => namespace = Some(value),
                 "K8S_POD_NAME" => name = Some(value),
                 "K8S_POD_INFRA_CONTAINER_ID" | "K8S_POD_UID" => {}
-                "IgnoreUnknown" => ignore = matches!(value, "1" | "true" | "True"),
+                "IgnoreUnknown" => ignore = value == "1" || value.eq_ignore_ascii_case("true"),
                 _ => unknown.push(pair.to_owned()),
             }
         }

@@ -211,6 +211,9 @@ mod tests {
     fn extremes_stay_countable() {
         let small = read(json!({"egressRate": 8, "egressBurst": 1})).unwrap().egress.unwrap();
         assert_eq!((small.rate, small.burst), (1, 3028));
+        let rounded = read(json!({"egressRate": 1e18})).unwrap().egress.unwrap();
+        assert_eq!(rounded.rate, 125_000_000_000_000_000);
+        assert!(read(json!({"egressRate": 1e20})).is_err(), "more than can be counted");
         let huge = read(json!({"egressRate": 1u64 << 53})).unwrap().egress.unwrap();
         assert_eq!((huge.rate, huge.burst, huge.queue), (1 << 50, u32::MAX, u32::MAX));
     }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::attachment::Record;
-use super::result::CniResult;
+use super::result::{CniResult, Interface};
 use crate::addr::{Family, MacAddr};
 
 /// One end of a veth pair, as the kernel has it.
@@ -33,7 +33,7 @@ pub struct End {
     pub doomed: bool,
 }
 
-/// A permanent neighbour.
+/// A neighbour whose MAC is known.
 pub type Neighbour = (IpAddr, MacAddr);
 
 /// What the kernel holds for one attachment.
@@ -43,7 +43,7 @@ pub struct Observed {
     pub host: Option<End>,
     /// Addresses to which the host has a route through that end.
     pub host_routes: Vec<IpAddr>,
-    /// Permanent neighbours on that end.
+    /// Neighbours on that end.
     pub host_neighbours: Vec<Neighbour>,
     /// Whether the loopback device of the container is up.
     pub loopback_up: bool,
@@ -55,7 +55,7 @@ pub struct Observed {
     pub on_link: Vec<IpAddr>,
     /// Next hops of default routes through it.
     pub defaults: Vec<IpAddr>,
-    /// Permanent neighbours on it.
+    /// Neighbours on it.
     pub pod_neighbours: Vec<Neighbour>,
 }
 
@@ -66,7 +66,7 @@ pub fn differences(record: &Record, result: &CniResult, observed: &Observed) -> 
     let both = observed.host.as_ref().zip(observed.pod.as_ref());
     match &observed.host {
         None => found.push(format!("the interface {} of the host is gone", record.link.host_ifname)),
-        Some(end) => on_host(record, end, observed, &mut found),
+        Some(end) => on_host(record, result, end, observed, &mut found),
     }
     match &observed.pod {
         None => found.push(format!("the interface {} of the container is gone", record.link.ifname)),
@@ -85,11 +85,13 @@ pub fn differences(record: &Record, result: &CniResult, observed: &Observed) -> 
         for assigned in &record.link.addresses {
             let (address, mac) = (assigned.address, pod.mac.unwrap_or(record.link.mac));
             if !observed.host_neighbours.contains(&(address, mac)) {
-                found.push(format!("the host has no permanent neighbour {address} with the MAC {mac}"));
+                found.push(format!("the host does not know the neighbour {address} with the MAC {mac}"));
             }
             let (gateway, mac) = (assigned.gateway, host.mac.unwrap_or(record.link.host_mac));
-            if !observed.pod_neighbours.contains(&(gateway, mac)) {
-                found.push(format!("the container has no permanent neighbour {gateway} with the MAC {mac}"));
+            // The kernel forgets all neighbours when a MAC is set, be it the same, and asks again.
+            let wrong = |(known, other): &&Neighbour| *known == gateway && *other != mac;
+            if let Some((_, other)) = observed.pod_neighbours.iter().find(wrong) {
+                found.push(format!("the container takes {other} for the MAC of {gateway}, which is {mac}"));
             }
         }
     }
@@ -104,20 +106,28 @@ fn in_result(record: &Record, result: &CniResult) -> Vec<String> {
             found.push(format!("prevResult does not name the address {}", assigned.address));
         }
     }
-    for interface in result.interfaces.iter().filter(|i| i.name == record.link.ifname) {
-        match &interface.sandbox {
-            Some(sandbox) if *sandbox != record.netns.path => found.push(format!(
-                "prevResult says that {} is in {sandbox}, but it was attached in {}",
-                interface.name, record.netns.path
-            )),
-            _ => {}
-        }
+    let name = &record.link.ifname;
+    let named: Vec<_> = result.interfaces.iter().filter(|i| i.name == *name && i.sandbox.is_some()).collect();
+    if named.is_empty() {
+        found.push(format!("prevResult does not name the interface {name} of the container"));
+    }
+    for sandbox in named.iter().filter_map(|i| i.sandbox.as_ref()).filter(|s| **s != record.netns.path) {
+        found.push(format!(
+            "prevResult says that {name} is in {sandbox}, but it was attached in {}",
+            record.netns.path
+        ));
     }
     found
 }
 
-fn on_host(record: &Record, end: &End, observed: &Observed, found: &mut Vec<String>) {
+/// The MAC that an interface must have: what the last plugin that changed it told, else ours.
+fn told_mac(told: Option<&Interface>, made: MacAddr) -> MacAddr {
+    told.and_then(|i| i.mac.as_ref()?.to_lowercase().parse().ok()).unwrap_or(made)
+}
+
+fn on_host(record: &Record, result: &CniResult, end: &End, observed: &Observed, found: &mut Vec<String>) {
     let name = &record.link.host_ifname;
+    let told = result.interfaces.iter().find(|i| i.name == *name && i.sandbox.is_none());
     let mut differs = |problem: String| found.push(format!("the interface {name} of the host {problem}"));
     if end.kind.as_deref() != Some("veth") || end.alias.as_ref() != Some(&record.link.alias) {
         differs("is not the one that was made for this attachment".into());
@@ -133,6 +143,10 @@ fn on_host(record: &Record, end: &End, observed: &Observed, found: &mut Vec<Stri
     }
     if end.mac != Some(record.link.host_mac) {
         differs(format!("has lost its MAC {}", record.link.host_mac));
+    }
+    let told = told_mac(told, record.link.host_mac);
+    if told != record.link.host_mac {
+        differs(format!("never had the MAC {told}, which prevResult names"));
     }
     for assigned in &record.link.addresses {
         if !observed.host_routes.contains(&assigned.address) {
@@ -155,10 +169,10 @@ fn in_pod(record: &Record, result: &CniResult, end: &End, observed: &Observed, f
     }
     // What tuning sets, it tells in the result.
     let told = result.interfaces.iter().find(|i| i.name == *name && i.sandbox.is_some());
-    let told_mac = told.and_then(|i| i.mac.as_ref()?.parse().ok());
-    if end.mac != Some(link.mac) && end.mac != told_mac {
+    let wanted = told_mac(told, link.mac);
+    if end.mac != Some(wanted) {
         let mac = end.mac.map_or("none".to_owned(), |mac| mac.to_string());
-        found.push(format!("the MAC of {name} in the container is {mac}, not {}", link.mac));
+        found.push(format!("the MAC of {name} in the container is {mac}, not {wanted}"));
     }
     // RFC 8200 section 5 and RFC 791.
     let ipv6 = link.addresses.iter().any(|a| a.address.is_ipv6());

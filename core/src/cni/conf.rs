@@ -215,10 +215,11 @@ impl NetConf {
     }
 }
 
-/// A whole number that is not negative; Go writes numbers that it passes on as floating point.
+/// A whole number that is not negative; Go writes numbers that it passes on as floating point, and
+/// so has rounded the large ones already.
 pub(super) fn integer(value: &Value) -> Option<u64> {
     let number = value.as_number()?;
-    let exact = |f: f64| (f >= 0.0 && f <= 2f64.powi(53) && f.fract() == 0.0).then_some(f as u64);
+    let exact = |f: f64| (f >= 0.0 && f < 2f64.powi(64) && f.fract() == 0.0).then_some(f as u64);
     number.as_u64().or_else(|| number.as_f64().and_then(exact))
 }
 

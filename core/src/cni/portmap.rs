@@ -204,7 +204,7 @@ impl fmt::Display for PortMapping {
     }
 }
 
-/// Reads the list of a runtime; nothing is an empty list.
+/// Reads the list of a runtime; nothing is an empty list, and what is said twice counts once.
 ///
 /// # Errors
 /// [`PortError`] for the first mapping that is not in order, or that overlaps an earlier one.
@@ -214,6 +214,9 @@ pub fn read(value: Option<&Value>) -> Result<Vec<PortMapping>, PortError> {
     let mut mappings: Vec<PortMapping> = Vec::new();
     for item in value.as_array().ok_or_else(wrong)? {
         let mapping = PortMapping::read(item.as_object().ok_or_else(wrong)?)?;
+        if mappings.contains(&mapping) {
+            continue;
+        }
         if let Some(other) = mappings.iter().find(|other| other.overlaps(&mapping)) {
             return Err(PortError::Duplicate { mapping, other: *other });
         }

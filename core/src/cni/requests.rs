@@ -104,7 +104,9 @@ impl Requests {
             (None, Some(text)) => text.split(',').map(|t| ip(CNI_ARGS, t)).collect::<Result<_, _>>()?,
             (None, None) => Vec::new(),
         };
-        let macs = sources.iter().find_map(|(origin, map)| Some((*origin, get((*map)?, "mac")?)));
+        // An empty text is none, as Go leaves it where nothing is set.
+        let mac_in = |map| get(map, "mac").filter(|value| value.as_str() != Some(""));
+        let macs = sources.iter().find_map(|(origin, map)| Some((*origin, mac_in((*map)?)?)));
         let mac = match (macs, &args.mac) {
             (Some((origin, Value::String(text))), _) => mac(origin, text)?,
             (Some((_, other)), _) => return Err(ConfError::kind("mac", "a string", other).into()),

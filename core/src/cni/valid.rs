@@ -32,6 +32,8 @@ impl NetConf {
         let attachment = |item: &Value| {
             let text = |name| get(item.as_object()?, name)?.as_str();
             let both = text("containerID").zip(text("ifname"));
+            // One that names nobody is a mistake of its writer's, which others would pay for.
+            let both = both.filter(|(container, ifname)| !container.is_empty() && !ifname.is_empty());
             let expected = "a list of objects with containerID and ifname";
             both.map(|(container, ifname)| (container.to_owned(), ifname.to_owned()))
                 .ok_or_else(|| ConfError::kind(key, expected, item))
@@ -71,9 +73,14 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_removes_nothing() {
-        for bad in
-            ["{}", "\"c1\"", "[1]", r#"[{"containerID": "c1"}]"#, r#"[{"ifname": 1, "containerID": "c"}]"#]
-        {
+        for bad in [
+            "{}",
+            "\"c1\"",
+            "[1]",
+            r#"[{"containerID": "c1"}]"#,
+            r#"[{"ifname": 1, "containerID": "c"}]"#,
+            r#"[{"ifname": "", "containerID": ""}]"#,
+        ] {
             assert!(valid(&format!(r#", "cni.dev/valid-attachments": {bad}"#)).is_err(), "{bad}");
         }
     }

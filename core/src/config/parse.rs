@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::source::{Place, Value};
 use super::{Config, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
+use crate::membership::Thresholds;
 use crate::overlay::Encapsulation;
 use crate::plan::PodNetwork;
 
@@ -27,12 +28,8 @@ pub(super) struct Draft {
     encapsulation: Encapsulation,
     resolvers: Vec<SocketAddr>,
     trust_anchor: Option<String>,
-    refresh_min: Duration,
-    refresh_max: Duration,
+    thresholds: Thresholds,
     dns_timeout: Duration,
-    missing_answers: u32,
-    hold_down: Duration,
-    mass_hold: Duration,
     audit_interval: Duration,
     dns_silence: Duration,
     collect_interval: Duration,
@@ -70,12 +67,7 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "encapsulation" => draft.encapsulation = encapsulation(text)?,
         "resolvers" => draft.resolvers = each(items, resolver)?,
         "trust_anchor" => draft.trust_anchor = Some(absolute(text)?),
-        "refresh_min" => draft.refresh_min = duration(text, "100ms", "1h")?,
-        "refresh_max" => draft.refresh_max = duration(text, "100ms", "1h")?,
         "dns_timeout" => draft.dns_timeout = duration(text, "100ms", "1m")?,
-        "missing_answers" => draft.missing_answers = number(text, 1, 1000)?,
-        "hold_down" => draft.hold_down = duration(text, "0s", "7d")?,
-        "mass_hold" => draft.mass_hold = duration(text, "0s", "7d")?,
         "audit_interval" => draft.audit_interval = duration(text, "1s", "1h")?,
         "dns_silence" => draft.dns_silence = duration(text, "1s", "7d")?,
         "collect_interval" => draft.collect_interval = duration(text, "100ms", "1h")?,
@@ -87,9 +79,33 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
+        _ if threshold(&mut draft.thresholds, key, text)? => {}
         other => return Err(format!("\"{other}\" has no meaning here; this is a mistake in minionetd")),
     }
     Ok(())
+}
+
+/// Takes over one of the thresholds of the membership; says whether it is one.
+fn threshold(limits: &mut Thresholds, key: &str, text: &str) -> Result<bool, String> {
+    match key {
+        "refresh_min" => limits.refresh_min = duration(text, "100ms", "1h")?,
+        "refresh_max" => limits.refresh_max = duration(text, "100ms", "1h")?,
+        "jitter_percent" => limits.jitter_percent = number(text, 0, 50)?,
+        "missing_answers" => limits.missing_answers = number(text, 1, 1000)?,
+        "hold_down" => limits.hold_down = duration(text, "0s", "7d")?,
+        "mass_percent" => limits.mass_percent = number(text, 1, 100)?,
+        "mass_floor" => limits.mass_floor = number(text, 0, u32::MAX)?,
+        "mass_hold" => limits.mass_hold = duration(text, "0s", "7d")?,
+        "flap_window" => limits.flap_window = duration(text, "0s", "7d")?,
+        "flap_hold_max" => limits.flap_hold_max = duration(text, "0s", "7d")?,
+        "sampling_answers" => limits.sampling_answers = number(text, 3, 1000)?,
+        "sampling_exit" => limits.sampling_exit = number(text, 3, 1_000_000)?,
+        "sampling_absence" => limits.sampling_absence = duration(text, "0s", "7d")?,
+        "forget_after" => limits.forget_after = duration(text, "0s", "7d")?,
+        "max_peers" => limits.max_peers = number(text, 1, u32::MAX)? as usize,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 impl Draft {
@@ -104,8 +120,8 @@ impl Draft {
                  /etc/minionet/minionet.toml, or --cluster-name",
             );
         }
-        if self.refresh_min > self.refresh_max {
-            problem("refresh_min is longer than refresh_max: exchange them");
+        if let Err(error) = self.thresholds.check() {
+            problem(&error.to_string());
         }
         if self.probe_port == Some(self.port) {
             problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
@@ -130,12 +146,8 @@ impl Draft {
             encapsulation: self.encapsulation,
             resolvers: self.resolvers,
             trust_anchor: self.trust_anchor,
-            refresh_min: self.refresh_min,
-            refresh_max: self.refresh_max,
+            thresholds: self.thresholds,
             dns_timeout: self.dns_timeout,
-            missing_answers: self.missing_answers,
-            hold_down: self.hold_down,
-            mass_hold: self.mass_hold,
             audit_interval: self.audit_interval,
             dns_silence: self.dns_silence,
             collect_interval: self.collect_interval,

@@ -41,7 +41,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let env = env(&[("MINIONET_VNI", "2"), ("MINIONET_PORT", "2000"), ("CLUSTER_NAME", "c")]);
     let file = file("vni = 3\nport = 3000\nhold_down = \"5m\"");
     let config = config(&[flags, env, file]).unwrap();
-    assert_eq!((config.vni, config.port, config.hold_down.as_secs()), (1, 2000, 300));
+    assert_eq!((config.vni, config.port, config.thresholds.hold_down.as_secs()), (1, 2000, 300));
 }
 
 #[test]
@@ -141,4 +141,30 @@ fn resolvers_take_a_port() {
     let config = config(&[flags, env(&[("CLUSTER_NAME", "c")])]).unwrap();
     let texts: Vec<String> = config.resolvers.iter().map(SocketAddr::to_string).collect();
     assert_eq!(texts, ["10.0.0.2:53", "10.0.0.3:5353", "[fd00::2]:53"]);
+}
+
+#[test]
+fn every_threshold_of_the_membership_can_be_set() {
+    let with = |text: &str| config(&[file(&format!("cluster_name = \"c\"\n{text}"))]);
+    let defaults = with("").unwrap().thresholds;
+    assert_eq!(defaults, Thresholds::default(), "the documented defaults are the real ones");
+    let json = serde_json::to_value(&defaults).unwrap();
+    for name in json.as_object().unwrap().keys() {
+        assert!(SETTINGS.iter().any(|setting| setting.key == name), "{name} cannot be set");
+        // Another value is taken over, and nothing else with it; where two contradict each other,
+        // that is said with both names.
+        let value = if json[name].is_f64() { "\"29m\"" } else { "15" };
+        match with(&format!("{name} = {value}")) {
+            Ok(other) => {
+                let other = serde_json::to_value(&other.thresholds).unwrap();
+                let changed = json.as_object().unwrap().keys().filter(|key| json[*key] != other[*key]);
+                assert_eq!(changed.collect::<Vec<_>>(), [name]);
+            }
+            Err(error) => assert!(error.contains(name.as_str()) && error.contains("raise"), "{error}"),
+        }
+    }
+    let error = with("hold_down = \"1h\"").unwrap_err();
+    assert!(error.contains("raise mass_hold or lower hold_down"), "{error}");
+    let all = "hold_down = \"1h\"\nmass_hold = \"1h\"\nflap_hold_max = \"1h\"\nsampling_absence = \"1h\"";
+    assert_eq!(with(all).unwrap().thresholds.hold_down.as_secs(), 3600);
 }

@@ -109,7 +109,7 @@ fn rules(foreign_mark: u32) -> Vec<Rule> {
 }
 
 /// A rule that leaves the packet as it is.
-fn pass(conditions: impl Into<Vec<Statement>>, comment: &str) -> Rule {
+pub(super) fn pass(conditions: impl Into<Vec<Statement>>, comment: &str) -> Rule {
     let mut statements = conditions.into();
     statements.push(Verdict::Return.into());
     Rule::of(statements).comment(comment)

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::{Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, Overlay};
+use super::{
+    Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, Overlay,
+    REFUSING_METRIC, default_metric,
+};
+use crate::addr::Cidr;
 
 /// A device that is no VXLAN device has our name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -23,6 +27,7 @@ pub struct NameTaken {
 /// 3. In the place of a route that leads elsewhere the right one is put before it, and then the
 ///    other one goes: at no time nothing leads to the peer.
 /// 4. Routes that should not be go before the entries they rely on, and those go last.
+/// 5. Refusals rely on nothing, so they come before the routes that lead on.
 ///
 /// # Errors
 /// [`NameTaken`] when a stranger's device has our name: it is not ours to delete.
@@ -40,9 +45,20 @@ pub fn diff(desired: &Overlay, observed: &Observed) -> Result<Vec<Change>, NameT
 
     addresses(desired, base, &mut changes);
     set_entries(desired, base, flushed, &mut changes);
+    refusals(desired, observed, &mut changes);
     routes(desired, observed, kept, &mut changes);
     remove_entries(desired, base, &mut changes);
     Ok(changes)
+}
+
+/// What of these changes may be made while it is not known yet who the peers are: what an earlier
+/// run programmed may still be right, so nothing goes that leads to a peer. A route that leads
+/// elsewhere than the right one, which is put before it, is not needed by anybody.
+pub fn keep_peers(changes: &mut Vec<Change>, desired: &Overlay) {
+    changes.retain(|change| match change {
+        Change::RemoveRoute(route) if desired.routes.contains_key(&route.dst) => true,
+        _ => !change.removes_peer(),
+    });
 }
 
 /// Plans what happens to the device; returns its number if it stays.
@@ -99,8 +115,18 @@ fn addresses(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) 
     }
 }
 
+fn refusals(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
+    let found = || observed.routes.iter().filter(|route| route.refuses);
+    let is_right =
+        |route: &ObservedRoute| route.metric == REFUSING_METRIC && desired.refused.contains(&route.dst);
+    let right: BTreeSet<Cidr> = found().filter(|route| is_right(route)).map(|route| route.dst).collect();
+    changes.extend(desired.refused.difference(&right).copied().map(Change::AddRefusal));
+    changes.extend(found().filter(|route| !is_right(route)).copied().map(Change::RemoveRoute));
+}
+
 fn routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
     let is_right = |route: &ObservedRoute| match desired.routes.get(&route.dst) {
+        _ if route.metric != default_metric(route.dst.family()) => false,
         Some(via @ NextHop::Vtep(_)) => {
             kept.is_some() && route.device == kept && route.gateway == Some(via.address())
         }
@@ -113,7 +139,7 @@ fn routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &m
     let gone = observed.device.as_ref().filter(|_| kept.is_none()).map(|d| d.index);
     let mut right = BTreeSet::new();
     let mut wrong: BTreeMap<_, Vec<ObservedRoute>> = BTreeMap::new();
-    for route in &observed.routes {
+    for route in observed.routes.iter().filter(|route| !route.refuses) {
         if is_right(route) {
             right.insert(route.dst);
         } else if gone.is_none() || route.device != gone {

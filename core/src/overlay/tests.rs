@@ -34,7 +34,8 @@ fn overlay_in(encapsulation: Encapsulation, subnet: &str, peers: &[u8]) -> Overl
     let peers: Vec<NodePlan> = peers.iter().map(|k| node(*k)).collect();
     let subnet = subnet.parse().unwrap();
     let me = node(1);
-    desired(device(1), &Local { me: &me, subnet, underlay: Some(UNDERLAY), encapsulation }, &peers)
+    let assigned = &plan().assigned();
+    desired(device(1), &Local { me: &me, subnet, underlay: Some(UNDERLAY), encapsulation, assigned }, &peers)
 }
 
 fn settle(desired: &Overlay, mut state: Observed) -> Observed {
@@ -57,6 +58,8 @@ fn an_empty_kernel_gets_everything_in_order() {
             "set the neighbour 10.32.2.1 to 0e:6d:00:00:00:02",
             "set the neighbour fd00:32:0:2::1 to 0e:6d:00:00:00:02",
             "set the forwarding entry 0e:6d:00:00:00:02 to 172.20.0.2",
+            "add the route 10.32.0.0/16, unreachable",
+            "add the route fd00:32::/56, unreachable",
             "add the route 10.32.2.0/24 via 10.32.2.1",
             "add the route fd00:32:0:2::/64 via fd00:32:0:2::1",
         ]
@@ -143,6 +146,42 @@ fn neighbours_on_the_underlay_need_no_encapsulation() {
 }
 
 #[test]
+fn what_the_underlays_routers_know_is_not_refused() {
+    let refused = |mode| {
+        let overlay = overlay_in(mode, "172.20.0.0/25", &[2]);
+        overlay.refused.iter().map(Cidr::to_string).collect::<Vec<_>>()
+    };
+    let both = ["10.32.0.0/16", "fd00:32::/56"];
+    assert_eq!(refused(Encapsulation::Always), both);
+    assert_eq!(refused(Encapsulation::CrossSubnet), both);
+    assert_eq!(refused(Encapsulation::Never), both[1..], "IPv6 is encapsulated all the same");
+    // To the mode "never" before DNS has spoken: the refusal would be in the routers' way.
+    let state = settle(&overlay(&[2]), Observed::default());
+    let never = overlay_in(Encapsulation::Never, "172.20.0.0/25", &[2]);
+    let mut changes = diff(&never, &state).unwrap();
+    keep_peers(&mut changes, &never);
+    assert!(changes.iter().any(|c| c.to_string() == "remove the route 10.32.0.0/16, unreachable"));
+}
+
+#[test]
+fn a_block_that_is_the_end_of_what_is_assigned_has_both_routes() {
+    let one = |text: &str| text.parse::<Cidr>().unwrap();
+    let networks = ["172.20.0.0/31", "172.20.0.8/32"].map(one).to_vec();
+    let pods = PodNetwork { network: one("10.32.0.0/12"), node_prefix: 24 };
+    let plan = AddressPlan::new(PlanSpec { node_networks: networks, pod_networks: vec![pods] }).unwrap();
+    let [me, peer] = ["172.20.0.1", "172.20.0.8"].map(|a| plan.node(a.parse().unwrap()).unwrap());
+    let (subnet, encapsulation, assigned) = (one("172.20.0.0/24"), Encapsulation::Always, &plan.assigned());
+    let local = Local { me: &me, subnet, underlay: None, encapsulation, assigned };
+    let wanted = desired(device(1), &local, [&peer]);
+    assert!(
+        wanted.refused.contains(&peer.blocks[0].cidr) && wanted.routes.contains_key(&peer.blocks[0].cidr)
+    );
+    let state = settle(&wanted, Observed::default());
+    assert_eq!(diff(&wanted, &state), Ok(vec![]));
+    assert_eq!(state.routes.iter().filter(|r| r.dst == peer.blocks[0].cidr).count(), 2);
+}
+
+#[test]
 fn a_change_of_the_mode_replaces_each_route_at_once() {
     let state = settle(&overlay(&[2, 3]), Observed::default());
     let wanted = overlay_in(Encapsulation::CrossSubnet, "172.20.0.0/24", &[2, 3]);
@@ -164,7 +203,8 @@ fn without_the_interface_direct_routes_wait() {
     let mut wanted = overlay_in(Encapsulation::CrossSubnet, "172.20.0.0/24", &[2]);
     wanted.underlay = None;
     let state = settle(&wanted, Observed::default());
-    assert_eq!(state.routes.len(), 1, "that of the other family, which is encapsulated");
+    let leading: Vec<_> = state.routes.iter().filter(|r| !r.refuses).collect();
+    assert_eq!(leading.len(), 1, "that of the other family, which is encapsulated");
     assert_eq!(diff(&wanted, &state), Ok(vec![]));
 }
 
@@ -209,12 +249,17 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         });
     let any_neighbour = (proptest::option::of(any_mac.clone()), any::<bool>(), any::<bool>())
         .prop_map(|(mac, permanent, ours)| ObservedNeighbour { mac, permanent, ours });
-    let any_route = (0u8..6, any::<bool>(), proptest::option::of(any_gateway.clone()), 6u32..9).prop_map(
-        |(k, v4, gateway, device)| {
-            let dst = node(k).blocks[usize::from(!v4)].cidr;
-            ObservedRoute { dst, gateway, device: Some(device) }
-        },
-    );
+    let any_metric = prop_oneof![Just(0u32), Just(50), Just(1024), Just(REFUSING_METRIC)];
+    let any_route =
+        (0u8..6, any::<[bool; 3]>(), proptest::option::of(any_gateway.clone()), 6u32..9, any_metric)
+            .prop_map(|(k, [v4, refuses, all], gateway, device, metric)| {
+                let block = node(k).blocks[usize::from(!v4)].cidr;
+                let dst = if all { plan().assigned()[usize::from(!v4)] } else { block };
+                match refuses {
+                    true => ObservedRoute { dst, metric, refuses, gateway: None, device: None },
+                    false => ObservedRoute { dst, metric, refuses, gateway, device: Some(device) },
+                }
+            });
     (
         proptest::option::of(any_device),
         proptest::collection::btree_set(
@@ -249,7 +294,7 @@ proptest! {
         let is = state.addresses.len() + state.neighbours.len() + state.fdb.len() + state.routes.len();
         let should = desired.addresses.len() + desired.neighbours.len() + desired.fdb.len();
         let changes = diff(&desired, &state).unwrap().len();
-        prop_assert!(changes <= 2 + is + should + desired.routes.len());
+        prop_assert!(changes <= 2 + is + should + desired.routes.len() + desired.refused.len());
         let after = settle(&desired, state);
         let device = after.device.clone().unwrap();
         prop_assert!(device.up);
@@ -262,8 +307,37 @@ proptest! {
         prop_assert!(after.neighbours.iter().all(|(a, n)| !n.ours || desired.neighbours.contains_key(a)));
         let fdb: BTreeMap<MacAddr, IpAddr> = after.fdb.iter().filter(|(m, _)| m.is_vtep()).copied().collect();
         prop_assert_eq!(&fdb, &desired.fdb);
-        prop_assert_eq!(after.routes.len(), desired.routes.len());
+        let (refusing, leading): (Vec<&ObservedRoute>, Vec<_>) = after.routes.iter().partition(|r| r.refuses);
+        prop_assert_eq!(leading.len(), desired.routes.len());
+        prop_assert!(leading.iter().all(|r| r.metric == default_metric(r.dst.family())));
+        prop_assert_eq!(refusing.iter().map(|r| r.dst).collect::<BTreeSet<_>>(), desired.refused.clone());
+        prop_assert!(refusing.iter().all(|r| r.metric == REFUSING_METRIC));
         prop_assert_eq!(diff(&desired, &after), Ok(vec![]));
+    }
+
+    #[test]
+    fn nothing_that_leads_to_a_peer_goes_before_it_is_known_who_they_are(
+        state in any_observed(),
+        peers in proptest::collection::btree_set(2u8..6, 0..4),
+    ) {
+        let peers: Vec<u8> = peers.into_iter().collect();
+        let desired = overlay(&peers);
+        let mut changes = diff(&desired, &state).unwrap();
+        let replaced = changes.iter().any(|c| matches!(c, Change::DeleteDevice { .. }));
+        keep_peers(&mut changes, &desired);
+        let mut after = state.clone();
+        for change in &changes {
+            apply(&mut after, change);
+        }
+        let leads = |s: &Observed, gone: Option<u32>| -> BTreeSet<Cidr> {
+            s.routes.iter().filter(|r| !r.refuses && (gone.is_none() || r.device != gone)).map(|r| r.dst).collect()
+        };
+        // Where there was a way before, there is one; where there should be one, it is the right one.
+        prop_assert!(leads(&after, None).is_superset(&leads(&state, replaced.then_some(INDEX))));
+        let wrong = |r: &&ObservedRoute| {
+            !r.refuses && desired.routes.get(&r.dst).is_some_and(|via| r.gateway != Some(via.address()))
+        };
+        prop_assert_eq!(after.routes.iter().find(wrong), None);
     }
 
     #[test]

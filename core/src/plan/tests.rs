@@ -36,6 +36,18 @@ fn a_person_can_read_the_default_plan() {
 }
 
 #[test]
+fn what_is_assigned_is_what_nodes_can_own() {
+    let assigned = |nodes: &[&str], networks: &[PodNetwork]| -> Vec<String> {
+        plan(nodes, networks).unwrap().assigned().iter().map(Cidr::to_string).collect()
+    };
+    let both = [pods("10.32.0.0/12", 24), pods("fd00:32::/48", 64)];
+    assert_eq!(assigned(&["172.20.0.0/24"], &both), ["10.32.0.0/16", "fd00:32::/56"]);
+    assert_eq!(assigned(&["172.20.0.0/20"], &both[..1]), ["10.32.0.0/12"]);
+    let odd = assigned(&["172.20.0.0/24", "192.168.7.0/30", "192.168.8.1/32"], &both[..1]);
+    assert_eq!(odd, ["10.32.0.0/16", "10.33.0.0/22", "10.33.4.0/24"]);
+}
+
+#[test]
 fn nodes_of_further_networks_follow_the_first() {
     let plan = plan(&["172.20.0.0/24", "192.168.7.0/28"], &[pods("10.32.0.0/12", 24)]).unwrap();
     assert_eq!(plan.node(ip("192.168.7.3")).unwrap().index, 256 + 3);
@@ -190,6 +202,23 @@ proptest! {
             let net = networks[pick as usize % networks.len()];
             let addr = net.nth(u128::from(pick >> 8) % net.size()).unwrap();
             prop_assert_eq!(plan.node(addr).unwrap(), longer.node(addr).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_block_and_no_other_is_assigned(plan in any_plan()) {
+        let assigned = plan.assigned();
+        for pods in &plan.spec().pod_networks {
+            let parts = assigned.iter().filter(|a| a.family() == pods.network.family());
+            let blocks: u128 = parts.map(|a| 1u128 << (pods.node_prefix - a.prefix_len())).sum();
+            prop_assert_eq!(blocks, plan.capacity());
+        }
+        prop_assert!(assigned.iter().enumerate().all(|(i, a)| assigned[i + 1..].iter().all(|b| !a.overlaps(b))));
+        for node in plan.all() {
+            for block in &node.blocks {
+                let inside = |a: &&Cidr| a.contains(block.cidr.network()) && a.prefix_len() <= block.cidr.prefix_len();
+                prop_assert_eq!(assigned.iter().filter(inside).count(), 1);
+            }
         }
     }
 

@@ -78,7 +78,7 @@ impl Cohort {
             self.rounds += 1;
             self.node_rounds += self.members.len() as u64;
             let wait = self.common.membership.next_refresh(self.random.bits() as u32);
-            self.next = at + wait.as_secs().max(1);
+            self.next = at + world.delay(self.site) + wait.as_secs().max(1);
         }
     }
 

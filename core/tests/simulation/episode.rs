@@ -9,7 +9,7 @@
 use crate::minion::Start;
 use crate::random::Random;
 use crate::simulation::{Action, Simulation};
-use crate::world::{Fault, Kind, LAG, RESOLVERS, Seconds};
+use crate::world::{Fault, Kind, LAG, RESOLVERS, SITES, Seconds};
 
 /// Longer than the longest hold after the end of samples, and than removed peers are remembered.
 const CALM: Seconds = 2 * 3600;
@@ -30,9 +30,11 @@ pub enum Trouble {
     Partitions,
     /// More than a third of the cluster leaves at once, and returns.
     Resize,
+    /// The resolvers in resolv.conf are exchanged, again and again, by others or by none.
+    Resolvers,
 }
 
-pub const TROUBLES: [Trouble; 8] = [
+pub const TROUBLES: [Trouble; 9] = [
     Trouble::None,
     Trouble::Failures,
     Trouble::MassLie,
@@ -41,6 +43,7 @@ pub const TROUBLES: [Trouble; 8] = [
     Trouble::Liar,
     Trouble::Partitions,
     Trouble::Resize,
+    Trouble::Resolvers,
 ];
 
 impl Simulation {
@@ -56,6 +59,7 @@ impl Simulation {
             Trouble::Flapping => self.fault(begin + 600, begin + 3000, Kind::Flapping, |_, _| {}),
             Trouble::Liar => self.liar(begin + 60, end),
             Trouble::Partitions => self.partitions(begin, end),
+            Trouble::Resolvers => self.exchanges(begin, end),
             Trouble::Resize => {
                 let count = self.wanted * 2 / 5;
                 self.at(begin + 300, Action::Leave(count));
@@ -112,7 +116,8 @@ impl Simulation {
 
     fn failures(&mut self, begin: Seconds, end: Seconds) {
         for _ in 0..self.random.between(1, 6) {
-            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6][self.random.below(4)];
+            let kind = [Kind::Failing, Kind::Failing, Kind::Truncated, Kind::NoV6, Kind::Slow(9)]
+                [self.random.below(5)];
             let from = self.random.between(begin, end);
             let until = self.random.between(from, end);
             self.fault(from, until, kind, |fault, random| {
@@ -127,6 +132,20 @@ impl Simulation {
                 any(&mut fault.names);
                 any(&mut fault.sites);
             });
+        }
+    }
+
+    /// Each site asks others for a while: one, all, none, or the same in another order.
+    fn exchanges(&mut self, begin: Seconds, end: Seconds) {
+        for (site, [first, second]) in SITES.into_iter().enumerate() {
+            for _ in 0..self.random.between(1, 6) {
+                let when = self.random.between(begin, end);
+                let others =
+                    [vec![second], vec![0, 1, 2], Vec::new(), vec![second, first], vec![3 - first - second]];
+                let resolvers = others[self.random.below(others.len())].clone();
+                self.at(when, Action::Ask(site, resolvers));
+            }
+            self.at(end, Action::Ask(site, vec![first, second]));
         }
     }
 

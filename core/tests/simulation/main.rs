@@ -35,7 +35,10 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use minionet_core::overlay::{Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
+use minionet_core::overlay::{
+    Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, REFUSING_METRIC,
+    default_metric,
+};
 
 use episode::{TROUBLES, Trouble};
 use simulation::Simulation;

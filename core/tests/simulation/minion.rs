@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use minionet_core::addr::Cidr;
 use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds};
-use minionet_core::overlay::{Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff};
+use minionet_core::overlay::{
+    Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff, keep_peers,
+};
 use minionet_core::plan::{AddressPlan, NodePlan};
 
 use crate::kernel;
@@ -81,6 +83,8 @@ pub struct Minion {
     pub own: Option<IpAddr>,
     me: NodePlan,
     plan: AddressPlan,
+    /// The networks of all possible nodes' pods.
+    assigned: Vec<Cidr>,
     pub membership: Membership,
     pub kernel: Observed,
     /// Whether a complete answer came since the start; nothing is removed from the kernel before.
@@ -96,6 +100,7 @@ impl Minion {
             own,
             me: plan.node(own.unwrap_or_else(nobody)).unwrap(),
             plan: plan.clone(),
+            assigned: plan.assigned(),
             membership: empty(),
             kernel: Observed::default(),
             trusted: false,
@@ -164,7 +169,9 @@ impl Minion {
         for change in &self.changes(&wanted) {
             log.note(at, change);
             log.changes += 1;
-            if let Change::RemoveRoute(route) = change {
+            if let Change::RemoveRoute(route) = change
+                && !route.refuses
+            {
                 lost.insert(route.dst);
             }
             kernel::apply(&mut self.kernel, change);
@@ -174,7 +181,7 @@ impl Minion {
             assert_eq!(self.changes(&wanted), [], "applying twice changes nothing");
         }
         // What was put in the place of another one is not gone.
-        lost.retain(|dst| self.kernel.routes.iter().all(|route| route.dst != *dst));
+        lost.retain(|dst| self.kernel.routes.iter().all(|route| route.refuses || route.dst != *dst));
         for dst in lost {
             let owner = self.plan.owner(dst.network()).filter(|o| Some(*o) != self.own);
             if owner.is_some_and(|o| world.lives(o, at)) {
@@ -187,13 +194,13 @@ impl Minion {
     fn wanted(&self) -> Overlay {
         let peers: Vec<NodePlan> =
             self.membership.peers().map(|addr| self.plan.node(addr).unwrap()).collect();
-        desired(device(&self.me), &local(&self.me), &peers)
+        desired(device(&self.me), &local(&self.me, &self.assigned), &peers)
     }
 
     fn changes(&self, wanted: &Overlay) -> Vec<Change> {
         let mut changes = diff(wanted, &self.kernel).unwrap();
         if !self.trusted {
-            changes.retain(|change| !change.removes_peer());
+            keep_peers(&mut changes, wanted);
         }
         changes
     }
@@ -239,8 +246,8 @@ impl Minion {
 
 /// Whether the tables of the node `own` are exactly what the plan says for a cluster of these
 /// nodes, `own` among them.
-pub fn is_exact(own: &NodePlan, cluster: &[NodePlan], kernel: &Observed) -> bool {
-    diff(&desired(device(own), &local(own), cluster), kernel) == Ok(Vec::new())
+pub fn is_exact(own: &NodePlan, assigned: &[Cidr], cluster: &[NodePlan], kernel: &Observed) -> bool {
+    diff(&desired(device(own), &local(own, assigned), cluster), kernel) == Ok(Vec::new())
 }
 
 fn empty() -> Membership {
@@ -248,9 +255,9 @@ fn empty() -> Membership {
 }
 
 /// A node that encapsulates everything, so that its subnet does not matter.
-fn local(me: &NodePlan) -> Local<'_> {
+fn local<'a>(me: &'a NodePlan, assigned: &'a [Cidr]) -> Local<'a> {
     let encapsulation = Encapsulation::Always;
-    Local { me, subnet: Cidr::host(me.node), underlay: None, encapsulation }
+    Local { me, subnet: Cidr::host(me.node), underlay: None, encapsulation, assigned }
 }
 
 fn device(me: &NodePlan) -> Device {

@@ -48,6 +48,8 @@ pub enum Action {
     Cut(usize, Seconds),
     /// The nodes that these are a cohort with reach DNS again.
     Mend(BTreeSet<IpAddr>),
+    /// The resolv.conf of a site's nodes names these resolvers from now on.
+    Ask(usize, Vec<usize>),
     /// Something damages the tables of all nodes of a cohort.
     Damage,
     /// Everything has been calm for long enough: the tables must be exact.
@@ -177,6 +179,7 @@ impl Simulation {
                     cohort.cut = false;
                 }
             }
+            Action::Ask(site, resolvers) => self.world.ask(site, resolvers),
             Action::Damage => {
                 let (n, seed) = (self.random.below(self.cohorts.len()), self.random.bits());
                 self.cohorts[n].damage(&self.world, seed);
@@ -330,7 +333,7 @@ impl Simulation {
     }
 
     fn is_exact(&self, cohort: &Cohort, own: IpAddr, cluster: &[NodePlan]) -> bool {
-        is_exact(&self.plan.node(own).unwrap(), cluster, &cohort.common.seen_by(own))
+        is_exact(&self.plan.node(own).unwrap(), &self.plan.assigned(), cluster, &cohort.common.seen_by(own))
     }
 
     /// How many of all nodes' tables are exactly what the plan says.

@@ -19,7 +19,7 @@ pub const NAMES: [&str; 2] = ["minions.simulation.k8s", "masters.simulation.k8s"
 /// The resolvers.
 pub const RESOLVERS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
 
-/// Which two resolvers the nodes of each site ask.
+/// Which two resolvers the nodes of each site ask at first.
 pub const SITES: [[usize; 2]; 3] = [[0, 1], [1, 2], [0, 2]];
 
 /// The longest that a resolver without a fault takes to learn of a change.
@@ -53,6 +53,8 @@ pub enum Kind {
     Flapping,
     /// What was right when the fault began.
     Stale,
+    /// The right answers, so many seconds after the question.
+    Slow(Seconds),
 }
 
 /// A fault of some resolvers, for some names, as seen by some sites.
@@ -83,6 +85,8 @@ pub struct World {
     /// What each resolver knows.
     copies: [Zones; 3],
     faults: Vec<Fault>,
+    /// Which resolvers the nodes of each site ask now: what their resolv.conf names.
+    sites: [Vec<usize>; 3],
 }
 
 /// A machine's address: `n` is below 65,536.
@@ -103,7 +107,13 @@ fn spread(addr: IpAddr, salt: u64) -> u64 {
 
 impl World {
     pub fn new() -> Self {
-        World { now: 0, registry: Default::default(), copies: Default::default(), faults: Vec::new() }
+        World {
+            now: 0,
+            registry: Default::default(),
+            copies: Default::default(),
+            faults: Vec::new(),
+            sites: SITES.map(|two| two.to_vec()),
+        }
     }
 
     pub fn register(&mut self, role: usize, addr: IpAddr) {
@@ -159,10 +169,24 @@ impl World {
         self.faults.retain(|f| f.id != id);
     }
 
+    /// The nodes of a site find other resolvers in their resolv.conf.
+    pub fn ask(&mut self, site: usize, resolvers: Vec<usize>) {
+        self.sites[site] = resolvers;
+    }
+
+    /// How long the slowest answer to a question of a site takes.
+    pub fn delay(&self, site: usize) -> Seconds {
+        let slow = |fault: &Fault| match fault.kind {
+            Kind::Slow(seconds) if fault.sites[site] => Some(seconds),
+            _ => None,
+        };
+        self.faults.iter().filter_map(slow).max().unwrap_or(0)
+    }
+
     /// What a node of a site hears when it asks; nothing but silence when it is cut off.
     pub fn round(&self, site: usize, cut: bool, at: Seconds, random: &mut Random) -> Round {
         let mut round = Round::default();
-        for resolver in SITES[site] {
+        for resolver in self.sites[site].iter().copied() {
             for (name, text) in NAMES.iter().enumerate() {
                 let outcome = match cut {
                     true => failure(FailureKind::Timeout),
@@ -189,6 +213,7 @@ impl World {
         let said = &fault.said[resolver][name];
         match fault.kind {
             Kind::Failing => any_failure(random),
+            Kind::Slow(_) => answer(truth, Complete::BOTH),
             Kind::Truncated if random.below(2) == 0 => answer(said, Complete::NEITHER),
             Kind::Truncated => answer(said, Complete { v4: false, v6: true }),
             Kind::NoV6 => answer(truth, Complete { v4: true, v6: false }),
@@ -211,7 +236,7 @@ fn prepare(fault: &mut Fault, copies: &[Zones; 3]) {
     };
     for (said, copy) in fault.said.iter_mut().flatten().zip(copies.iter().flatten()) {
         *said = match fault.kind {
-            Kind::Failing | Kind::NoV6 => Arc::default(),
+            Kind::Failing | Kind::NoV6 | Kind::Slow(_) => Arc::default(),
             Kind::Truncated => lacking(copy, 50),
             Kind::Lacking(percent) => lacking(copy, percent),
             Kind::Replaced(count) => Arc::new((0..count).map(|n| node(0xc800 + n)).collect()),

@@ -85,7 +85,14 @@ fn withdraw(outer: &Link, link: &PodLink) -> Vec<Request> {
     for assigned in &link.addresses {
         let dst = Cidr::host(assigned.address);
         let device = Some(outer.index);
-        requests.push(route::remove(&Route { dst, gateway: None, device, protocol: ROUTE_PROTOCOL_POD }));
+        requests.push(route::remove(&Route {
+            dst,
+            gateway: None,
+            device,
+            protocol: ROUTE_PROTOCOL_POD,
+            metric: 0,
+            unreachable: false,
+        }));
         requests.push(neighbour::remove(outer.index, assigned.address));
     }
     let mut message = LinkMessage::default();

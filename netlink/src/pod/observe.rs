@@ -1,7 +1,5 @@
 //! Reading what the kernel holds for one attachment, for CHECK.
 
-use std::net::IpAddr;
-
 use minionet_core::addr::Family;
 use minionet_core::cni::attachment::PodLink;
 use minionet_core::cni::check::{End, Neighbour, Observed};
@@ -24,7 +22,7 @@ pub fn observe(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Obser
             let routes = host.routes(*family, ROUTE_PROTOCOL_POD)?;
             let through = routes.iter().filter(|r| r.device == Some(outer.index));
             observed.host_routes.extend(through.map(|r| r.dst.network()));
-            observed.host_neighbours.extend(permanent(host, outer.index, *family)?);
+            observed.host_neighbours.extend(known(host, outer.index, *family)?);
         }
         observed.host = Some(end(outer));
     }
@@ -42,17 +40,15 @@ pub fn observe(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Obser
                 _ => {}
             }
         }
-        observed.pod_neighbours.extend(permanent(&mut pod, inner.index, family)?);
+        observed.pod_neighbours.extend(known(&mut pod, inner.index, family)?);
     }
     observed.pod = Some(end(inner));
     Ok(observed)
 }
 
-fn permanent(socket: &mut Socket, index: u32, family: Family) -> Result<Vec<Neighbour>, Error> {
+fn known(socket: &mut Socket, index: u32, family: Family) -> Result<Vec<Neighbour>, Error> {
     let neighbours = socket.neighbours(index, family)?;
-    let set =
-        |n: &crate::neighbour::Neighbour| -> Option<(IpAddr, _)> { n.permanent.then_some((n.addr, n.mac?)) };
-    Ok(neighbours.iter().filter_map(set).collect())
+    Ok(neighbours.iter().filter_map(|n| Some((n.addr, n.mac?))).collect())
 }
 
 fn end(link: Link) -> End {

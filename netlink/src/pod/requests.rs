@@ -22,6 +22,11 @@ use crate::route::Route;
 use crate::socket::Request;
 use crate::{address, decode, neighbour, route};
 
+/// How long the host believes what it knows of a pod's MAC, in milliseconds: a week. Nobody else
+/// is on that link, and the pod says when its MAC changes; asking would add nothing but packets,
+/// and a pod that does not answer would be cut off.
+const BELIEVED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
 /// `LOOPBACK_IFINDEX` of include/linux/netdevice.h, in every namespace.
 const LOOPBACK: u32 = 1;
 
@@ -119,6 +124,9 @@ fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
 pub(super) enum HostStep {
     Quiet,
     Up,
+    Belief(Family),
+    LinkLocal,
+    Proxy(IpAddr),
     Neighbour(IpAddr),
     Route(IpAddr),
 }
@@ -126,8 +134,11 @@ pub(super) enum HostStep {
 impl fmt::Display for HostStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HostStep::Quiet => f.write_str("keep the host's end from having a link-local address"),
+            HostStep::Quiet => f.write_str("keep the host's end from making itself a link-local address"),
             HostStep::Up => f.write_str("set up the host's end"),
+            HostStep::Belief(family) => write!(f, "let neighbours be believed ({family})"),
+            HostStep::LinkLocal => f.write_str("set the link-local address"),
+            HostStep::Proxy(address) => write!(f, "answer for the gateway {address}"),
             HostStep::Neighbour(address) => write!(f, "set the neighbour {address}"),
             HostStep::Route(address) => write!(f, "add the route to {address}"),
         }
@@ -138,18 +149,42 @@ impl fmt::Display for HostStep {
 pub(super) fn on_host(index: u32, link: &PodLink) -> Vec<(HostStep, Request)> {
     let mut steps = vec![(HostStep::Quiet, quiet(index)), (HostStep::Up, host_end_up(index, link))];
     for assigned in &link.addresses {
-        let address = assigned.address;
+        let (address, gateway) = (assigned.address, assigned.gateway);
+        let family = Family::of(address);
+        steps.push((HostStep::Belief(family), neighbour::believe(index, family, BELIEVED_MS)));
+        if family == Family::V6 {
+            steps.extend(reachable_by_discovery(index, gateway, link));
+        }
         steps.push((
             HostStep::Neighbour(address),
-            neighbour::set(index, address, link.mac, ROUTE_PROTOCOL_POD),
+            neighbour::tell(index, address, link.mac, ROUTE_PROTOCOL_POD),
         ));
         steps.push((HostStep::Route(address), route::add(&on_link(index, address))));
     }
     steps
 }
 
+/// What neighbour discovery needs on the host's end, for the day on which either side has to ask:
+/// an address to ask from (`ndisc_send_ns` in net/ipv6/ndisc.c), and that the gateway, which is an
+/// address of another device, is answered for. ARP needs neither.
+fn reachable_by_discovery(index: u32, gateway: IpAddr, link: &PodLink) -> [(HostStep, Request); 2] {
+    let own = link.host_mac.link_local();
+    [
+        // Of one host, so that no route leads to other link-local addresses.
+        (HostStep::LinkLocal, address::add(index, own.into(), Family::V6.bits())),
+        (HostStep::Proxy(gateway), neighbour::answer_for(index, gateway, ROUTE_PROTOCOL_POD)),
+    ]
+}
+
 fn on_link(index: u32, address: IpAddr) -> Route {
-    Route { dst: Cidr::host(address), gateway: None, device: Some(index), protocol: ROUTE_PROTOCOL_POD }
+    Route {
+        dst: Cidr::host(address),
+        gateway: None,
+        device: Some(index),
+        protocol: ROUTE_PROTOCOL_POD,
+        metric: 0,
+        unreachable: false,
+    }
 }
 
 fn up(index: u32) -> Request {
@@ -160,8 +195,8 @@ fn up(index: u32) -> Request {
     Request { message: Message::SetLink(message), flags: 0 }
 }
 
-/// No link-local address: the host's end needs no address of its own, and does not announce or
-/// probe one (IN6_ADDR_GEN_MODE_NONE).
+/// No link-local address that the kernel makes, announces and probes (IN6_ADDR_GEN_MODE_NONE);
+/// where one is needed, [`on_host`] sets it.
 ///
 /// Refused with EAFNOSUPPORT where the device has no IPv6: with `ipv6.disable=1`, and with an MTU
 /// below 1280 (`inet6_validate_link_af` in net/ipv6/addrconf.c). Then there is nothing to keep quiet.

@@ -153,6 +153,8 @@ mod tests {
             observed.fdb.insert((peer.mac, peer.node));
             observed.routes.insert(ObservedRoute {
                 dst: block.cidr,
+                metric: 0,
+                refuses: false,
                 gateway: Some(block.gateway),
                 device: Some(3),
             });

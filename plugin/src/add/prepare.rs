@@ -90,7 +90,11 @@ impl Prepared {
     }
 }
 
-fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
+/// The MTU of the interface, in octets: the one asked for, else the overlay's.
+///
+/// # Errors
+/// [`AddError::Mtu`].
+pub fn mtu(asked: Option<u32>, facts: &NodeFacts) -> Result<u32, AddError> {
     // RFC 8200 section 5 and RFC 791.
     let least = if facts.block(Family::V6).is_some() { 1280 } else { 68 };
     match asked {

@@ -79,11 +79,13 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// Removes the leases of attachments that have no record; says how many there were.
+    /// Removes the leases and the marks of attachments that have no record; says how many leases
+    /// there were.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the leases cannot be read, or one stays.
     pub fn prune(&mut self) -> Result<usize, StoreError> {
+        self.forget_marks()?;
         let before = self.addresses()?.len();
         Ok(before - self.taken()?.len())
     }

@@ -1,15 +1,18 @@
 //! Records of attachments: written before anything is made, removed after everything is gone.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minionet_core::cni::attachment::{Id, Record, RecordError};
 
 use super::lock::{Locked, acquire};
 use super::{Store, StoreError};
+
+/// The ending of the second name that a record has while its attachment is taken apart.
+const LEAVING: &str = ".leaving";
 
 /// How far an attachment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +101,21 @@ impl Found {
         // Since it was opened, its ADD may have ended, or somebody else may have removed it.
         let own = self.file.metadata().map_err(StoreError::io("examine", &self.path))?;
         for stage in [Stage::Adding, Stage::Ready] {
-            let path = self.store.record_path(self.id, stage);
-            if fs::symlink_metadata(&path).is_ok_and(|m| (m.dev(), m.ino()) == (own.dev(), own.ino())) {
+            if is_same_file(&self.store.record_path(self.id, stage), &own) {
                 self.stage = stage;
                 return Ok(Claim::Ours);
             }
         }
         Ok(Claim::Gone)
+    }
+
+    /// Whether somebody has begun to take the attachment apart.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the file cannot be examined.
+    pub fn is_leaving(&self) -> Result<bool, StoreError> {
+        let own = self.file.metadata().map_err(StoreError::io("examine", &self.path))?;
+        Ok(is_same_file(&self.store.leaving_path(self.id), &own))
     }
 
     /// Waits until nobody else works on the attachment; says whether its record is still there
@@ -142,21 +153,53 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the state directory cannot be read.
     pub fn recorded(&self) -> Result<BTreeSet<Id>, StoreError> {
+        let id = |name: String| {
+            let stages = [Stage::Adding, Stage::Ready];
+            stages.iter().find_map(|stage| name.strip_suffix(stage.ending()))?.parse().ok()
+        };
+        Ok(self.record_names()?.into_iter().filter_map(id).collect())
+    }
+
+    fn record_names(&self) -> Result<Vec<String>, StoreError> {
         let dir = self.attachments();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(StoreError::io("read", &dir)(source)),
         };
-        let mut ids = BTreeSet::new();
+        let mut names = Vec::new();
         for entry in entries {
             let name = entry.map_err(StoreError::io("read", &dir))?.file_name();
-            let stem = name.to_str().and_then(|name| {
-                [Stage::Adding, Stage::Ready].iter().find_map(|stage| name.strip_suffix(stage.ending()))
-            });
-            ids.extend(stem.and_then(|stem| stem.parse::<Id>().ok()));
+            names.extend(name.into_string().ok());
         }
-        Ok(ids)
+        Ok(names)
+    }
+
+    fn leaving_path(&self, id: Id) -> PathBuf {
+        self.attachments().join(format!("{id}{LEAVING}"))
+    }
+
+    /// Remembers that an attachment is being taken apart: from now on nobody makes anything by its
+    /// record, and whoever finds nobody at work on it goes on. Without a record there is nothing
+    /// to remember.
+    ///
+    /// The mark is another name of the record's file: one that was forgotten is never mistaken for
+    /// that of a later record, and the record stays what it is for whoever does not know of marks.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it cannot be written.
+    pub fn mark_leaving(&self, id: Id) -> Result<(), StoreError> {
+        let mark = self.leaving_path(id);
+        for stage in [Stage::Ready, Stage::Adding] {
+            let path = self.record_path(id, stage);
+            let Ok(record) = fs::symlink_metadata(&path) else { continue };
+            if is_same_file(&mark, &record) {
+                return Ok(());
+            }
+            remove_if_there(&mark)?;
+            return fs::hard_link(&path, &mark).map_err(StoreError::io("make", &mark));
+        }
+        Ok(())
     }
 
     /// Whether an attachment has a record.
@@ -217,14 +260,31 @@ impl Locked<'_> {
     /// [`StoreError::Io`] when it is there and stays.
     pub fn forget(&mut self, id: Id) -> Result<(), StoreError> {
         for stage in [Stage::Adding, Stage::Ready] {
-            let path = self.store.record_path(id, stage);
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove", &path)(e));
-                }
-                _ => {}
+            remove_if_there(&self.store.record_path(id, stage))?;
+        }
+        // Last: as long as there is a record, it says that it does not count any more.
+        remove_if_there(&self.store.leaving_path(id))
+    }
+
+    /// Removes the marks of records that are gone; their names are all that is left of them.
+    pub(super) fn forget_marks(&mut self) -> Result<(), StoreError> {
+        for name in self.store.record_names()? {
+            let id = name.strip_suffix(LEAVING).and_then(|stem| stem.parse::<Id>().ok());
+            if let Some(id) = id.filter(|id| !self.store.has_record(*id)) {
+                remove_if_there(&self.store.leaving_path(id))?;
             }
         }
         Ok(())
+    }
+}
+
+fn is_same_file(path: &Path, other: &Metadata) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|own| (own.dev(), own.ino()) == (other.dev(), other.ino()))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(e)),
+        _ => Ok(()),
     }
 }

@@ -235,6 +235,38 @@ fn an_add_that_ended_since_it_was_found_is_not_dead() {
 }
 
 #[test]
+fn a_mark_is_about_one_record_and_goes_with_it() {
+    let fixture = Fixture::new(&["10.32.1.0/24"]);
+    let id = key("a").id();
+    fixture.store.mark_leaving(id).unwrap();
+    assert!(fixture.names("attachments").is_empty(), "there is nothing to mark");
+    fixture.add("a").unwrap();
+    let found = || fixture.store.find(id).unwrap().unwrap();
+    assert!(!found().is_leaving().unwrap());
+    for _ in 0..2 {
+        fixture.store.mark_leaving(id).unwrap();
+        assert!(found().is_leaving().unwrap());
+    }
+    assert_eq!(fixture.store.recorded().unwrap(), BTreeSet::from([id]));
+    assert!(found().read().unwrap().is_ok(), "the record itself is as it was");
+
+    // Somebody who does not know of marks removes the record alone, and attaches anew.
+    fs::remove_file(fixture.path(&format!("attachments/{id}.json"))).unwrap();
+    assert!(fixture.store.find(id).unwrap().is_none());
+    fixture.add("a").unwrap();
+    assert!(!found().is_leaving().unwrap());
+    fixture.store.lock().unwrap().prune().unwrap();
+    fixture.store.mark_leaving(id).unwrap();
+    assert!(found().is_leaving().unwrap());
+    fixture.del("a");
+    assert!(fixture.names("attachments").is_empty());
+
+    fs::write(fixture.path(&format!("attachments/{id}.leaving")), "").unwrap();
+    fixture.store.lock().unwrap().prune().unwrap();
+    assert!(fixture.names("attachments").is_empty());
+}
+
+#[test]
 fn an_earlier_boot_holds_nothing() {
     let fixture = Fixture::new(&["10.32.1.0/29"]);
     for (container, boot) in [("old", "another"), ("new", crate::boot::current())] {

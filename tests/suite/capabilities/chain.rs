@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{CNI_PLUGINS, Need, trials};
 use netns_testbed::cni::ConfigList;
-use netns_testbed::{Binaries, Cluster, Node, Pod, PodSpec};
+use netns_testbed::traffic::Ping;
+use netns_testbed::{Binaries, Cluster, Namespace, Node, Pod, PodSpec, eventually};
 use serde_json::{Map, Value, json};
 
 use super::{DUAL, PATIENT, Teller, UNDERLAY, ask_tcp, ask_udp, ip, ports};
@@ -17,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         a_chained_portmap_maps => [Need::CniPlugin("portmap"), Need::Program("iptables")],
         a_chained_bandwidth_limits => [Need::CniPlugin("bandwidth")],
         a_chained_tuning_changes_what_it_may => [Need::CniPlugin("tuning")],
+        a_chained_tuning_changes_the_mac => [Need::CniPlugin("tuning")],
         a_chained_firewall_admits => [Need::CniPlugin("firewall"), Need::Program("iptables")],
     ]
 }
@@ -88,7 +90,7 @@ fn a_chained_bandwidth_limits() -> Result<()> {
         ensure!(queues.matches("qdisc tbf").count() == 2, "{queues}");
         web.check()?;
         web.delete()?;
-        netns_testbed::eventually("everything to be gone", PATIENT, || {
+        eventually("everything to be gone", PATIENT, || {
             let now = links(node)?;
             ensure!(now == before, "{now} instead of {before}");
             anyhow::Ok(())
@@ -110,6 +112,76 @@ fn a_chained_tuning_changes_what_it_may() -> Result<()> {
         web.check()?;
         Ok(web.delete()?)
     })
+}
+
+/// Setting a MAC, be it the same, makes a kernel forget its neighbours, permanent ones as well.
+fn a_chained_tuning_changes_the_mac() -> Result<()> {
+    let tuning = json!({"type": "tuning", "capabilities": {"mac": true}, "mac": "02:00:00:00:00:77"});
+    chained(tuning, |cluster, node| {
+        // By the configuration of tuning; by the runtime, which tells both of us.
+        for (capabilities, mac) in
+            [(json!({}), "02:00:00:00:00:77"), (json!({"mac": "02:00:00:00:00:78"}), "02:00:00:00:00:78")]
+        {
+            let web = pod(node, capabilities)?;
+            let shown = web.exec(["ip", "-o", "link", "show", "eth0"])?;
+            ensure!(shown.contains(mac), "{shown}");
+            web.check().context("CHECK")?;
+            // Each is the first packet, on either side.
+            let outside = cluster.external().addresses();
+            for (address, target) in web.addresses().into_iter().zip([&outside[0], &outside[1]]) {
+                ensure!(address.is_ipv4() == target.is_ipv4(), "{address} and {target}");
+                Ping::to(address).send(node, PATIENT).with_context(|| format!("to {address}"))?;
+                web.ping(*target, PATIENT).with_context(|| format!("from {address}"))?;
+            }
+            web.check().context("CHECK after the first packets")?;
+            nobody_knows_anybody(node, &web)?;
+            for address in web.addresses() {
+                Ping::to(address).send(node, PATIENT).with_context(|| format!("to {address}"))?;
+            }
+            // What is learned grows old, and is asked for anew.
+            for (side, device) in sides(node, &web)? {
+                let settings = format!(
+                    "for settings in /proc/sys/net/ipv[46]/neigh/{device}; do \
+                     echo 10 > $settings/base_reachable_time_ms; echo 0 > $settings/delay_first_probe_time; done"
+                );
+                side.exec(["sh", "-c", &settings])?;
+            }
+            nobody_knows_anybody(node, &web)?;
+            for target in &outside {
+                web.ping(*target, PATIENT).with_context(|| format!("to {target}"))?;
+            }
+            for (side, device) in sides(node, &web)? {
+                eventually("what is known to grow old", PATIENT, || {
+                    let fresh = side.exec(["ip", "neigh", "show", "nud", "reachable", "dev", device])?;
+                    ensure!(fresh.is_empty(), "{fresh}");
+                    anyhow::Ok(())
+                })?;
+            }
+            for address in web.addresses() {
+                Ping::to(address).send(node, PATIENT).with_context(|| format!("to {address}"))?;
+            }
+            web.delete()?;
+        }
+        Ok(())
+    })
+}
+
+/// Both sides of a pod's link.
+fn sides<'a>(node: &'a Node, pod: &'a Pod) -> Result<[(&'a Namespace, &'a str); 2]> {
+    let host = pod.result()["interfaces"][0]["name"].as_str().context("the host's end")?;
+    Ok([(node, host), (pod, "eth0")])
+}
+
+/// Makes both sides of a pod's link forget each other.
+fn nobody_knows_anybody(node: &Node, pod: &Pod) -> Result<()> {
+    for (side, device) in sides(node, pod)? {
+        for family in ["-4", "-6"] {
+            side.exec(["ip", family, "neigh", "flush", "nud", "all", "dev", device])?;
+            let left = side.exec(["ip", family, "neigh", "show", "nud", "all", "dev", device])?;
+            ensure!(!left.contains("lladdr") || left.contains("NOARP"), "{left}");
+        }
+    }
+    Ok(())
 }
 
 fn a_chained_firewall_admits() -> Result<()> {

@@ -204,6 +204,8 @@ fn only_sensible_mappings_are_taken() -> Result<()> {
             let text = format!("{:#}", pod_with(node, "web", ports(&mappings)).err().context(part)?);
             ensure!(text.contains(&format!("\"code\": {code}")) && text.contains(part), "{text}");
         }
+        // Said twice, it is the same.
+        pod_with(node, "web", ports(&[(80, 80, "tcp", ""), (80, 80, "TCP", "")]))?.delete()?;
         let leases = node.exec(["ls", "/run/minionet/leases"]).unwrap_or_default();
         ensure!(leases.is_empty(), "{leases}");
         Ok(())

@@ -1,10 +1,15 @@
 //! The maps of host ports follow the records, whatever happens to the table.
 
+use std::fs::File;
+use std::io::Write;
+use std::process::Stdio;
+
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, eventually};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::{PATIENT, Teller, ask_tcp, nobody_answers, pod_with, ports};
 
@@ -13,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         flushed_host_ports_are_restored_by_the_daemon => [Need::Program("nft")],
         host_ports_outlive_the_daemon_and_are_made_without_it => [Need::Program("nft")],
         elements_of_nobody_are_removed => [Need::Program("nft")],
+        a_del_at_work_gets_no_ports_back => [Need::Program("nft")],
     ]
 }
 
@@ -84,6 +90,56 @@ fn elements_of_nobody_are_removed() -> Result<()> {
         node.nft("add element inet minionet hostports4 { tcp . 9090 : 10.32.1.99 . 80 }")?;
         eventually("the element to be gone", PATIENT, || {
             ensure!(maps(node)? == before, "{} instead of {before}", maps(node)?);
+            anyhow::Ok(())
+        })?;
+        Ok(())
+    })
+}
+
+/// A DEL that waits for its last step, while the daemon mends the maps; then it is killed.
+fn a_del_at_work_gets_no_ports_back() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(1).config("collect_interval = \"100ms\"").run(|cluster| {
+        let node = cluster.node(0);
+        let before = maps(node)?;
+        let web = pod_with(node, "web", ports(&[(8080, 80, "tcp", ""), (53, 53, "udp", "")]))?;
+        let with = maps(node)?;
+        ensure!(with != before, "no port was made");
+        let lock = node.run(|| File::options().write(true).open("/run/minionet/lock"))??;
+        lock.lock()?;
+        let mut call = node.command(node.programs().join("minionet"));
+        let attachment = web.attachment();
+        call.env("CNI_COMMAND", "DEL").env("CNI_CONTAINERID", &attachment.container);
+        call.env("CNI_IFNAME", &attachment.interface).env("CNI_NETNS", &attachment.netns);
+        let mut call = call.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut stdin = call.stdin.take().context("a pipe")?;
+        stdin.write_all(json!({"cniVersion": "1.1.0", "name": "minionet"}).to_string().as_bytes())?;
+        drop(stdin);
+        let done = (|| {
+            let gone = || -> Result<()> {
+                ensure!(maps(node)? == before, "{} instead of {before}", maps(node)?);
+                Ok(())
+            };
+            eventually("DEL to close the ports", PATIENT, gone)?;
+            // The daemon looks after each change, and takes out what nobody has.
+            for port in 9090..9095 {
+                node.nft(&format!(
+                    "add element inet minionet hostports4 {{ tcp . {port} : 10.32.1.99 . 80 }}"
+                ))?;
+                eventually("the daemon to look", PATIENT, gone)?;
+            }
+            ensure!(call.try_wait()?.is_none(), "DEL does not wait");
+            anyhow::Ok(())
+        })();
+        call.kill()?;
+        call.wait()?;
+        done?;
+        drop(lock);
+        // The pod's namespace is there, and nobody calls again.
+        eventually("the daemon to finish", PATIENT, || {
+            let left =
+                node.exec(["find", "/run/minionet/attachments", "/run/minionet/leases", "-mindepth", "1"])?;
+            ensure!(left.is_empty(), "{left}");
+            ensure!(web.exec(["ip", "-o", "link"])?.lines().count() == 1, "the interface is there");
             anyhow::Ok(())
         })?;
         Ok(())

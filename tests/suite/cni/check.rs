@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         damage_to_the_attachment_is_found => [Need::Program("nft")],
         damage_to_the_node_is_found => [Need::Program("nft")],
         a_missing_route_to_a_peer_is_found,
+        a_route_that_the_kernel_refuses_is_told_by_status_alone,
         what_later_plugins_may_change_is_no_damage,
         the_previous_result_is_required_and_compared,
         another_namespace_is_found,
@@ -58,16 +59,18 @@ fn what_was_just_made_is_in_order() -> Result<()> {
 /// Cases 66 to 71: a change in the container or on the host, and what the error names.
 fn damage_to_the_attachment_is_found() -> Result<()> {
     // Commands of ip(8) with {host} for the host's end, and of a shell.
-    const IN_POD: [(&str, &str); 7] = [
+    const IN_POD: [(&str, &str); 8] = [
+        ("neigh replace fd00:32:0:1::1 lladdr 02:00:00:00:00:09 dev eth0", "fd00:32:0:1::1"),
         ("link del eth0", "eth0"),
         ("addr del 10.32.1.50/32 dev eth0", "10.32.1.50"),
         ("addr del fd00:32:0:1::50/128 dev eth0", "fd00:32:0:1::50"),
         ("route del default", "10.32.1.1"),
         ("-6 route del default", "fd00:32:0:1::1"),
         ("link set eth0 down", "eth0"),
-        ("neigh del 10.32.1.1 dev eth0", "10.32.1.1"),
+        ("neigh replace 10.32.1.1 lladdr 02:00:00:00:00:09 dev eth0", "10.32.1.1"),
     ];
-    const ON_HOST: [(&str, &str); 5] = [
+    const ON_HOST: [(&str, &str); 6] = [
+        ("ip neigh replace 10.32.1.50 lladdr 02:00:00:00:00:09 dev {host}", "10.32.1.50"),
         ("ip link set {host} down", "{host}"),
         ("ip route del 10.32.1.50", "10.32.1.50"),
         ("ip -6 route del fd00:32:0:1::50", "fd00:32:0:1::50"),
@@ -153,6 +156,40 @@ fn a_missing_route_to_a_peer_is_found() -> Result<()> {
     })
 }
 
+/// Somebody else's route keeps ours from being made: that is no fault of any attachment, and nothing
+/// that a new one would mend; STATUS names it.
+fn a_route_that_the_kernel_refuses_is_told_by_status_alone() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(3).run(|cluster| {
+        let node = cluster.node(0);
+        let sandbox = Sandbox::new(node, "c1")?;
+        let result = add(node, &sandbox.attachment, &conf("1.1.0"))?;
+        let check = || call(node, "CHECK", &sandbox.attachment, &with_result("1.1.0", &result));
+        let status = || call(node, "STATUS", &attachment("", ""), &conf("1.1.0"));
+        let peers = || -> Result<()> {
+            let routes = node.exec(["ip", "route", "show", "proto", "109"])?;
+            ensure!(routes.lines().count() == 2, "{routes}");
+            silent(&check()?)
+        };
+        eventually("a node in order", PATIENT, peers)?;
+        node.kill_daemon(Signal::SIGKILL)?;
+        node.ip("route replace blackhole 10.32.2.0/24")?;
+        finds(node, &sandbox, &result, &["1 of 2 routes"])?;
+        node.start_daemon()?;
+        eventually("the daemon to tell", PATIENT, || silent(&check()?))?;
+        fails(&status()?, 51, &["10.32.2.0/24", "exists"])?;
+        // Another one that goes is found.
+        node.kill_daemon(Signal::SIGKILL)?;
+        node.ip("route del 10.32.3.0/24")?;
+        finds(node, &sandbox, &result, &["1 of 1 routes"])?;
+        // The way is free again.
+        node.ip("route del blackhole 10.32.2.0/24")?;
+        node.start_daemon()?;
+        eventually("a node in order", PATIENT, peers)?;
+        eventually("STATUS to be well", PATIENT, || silent(&status()?))?;
+        Ok(())
+    })
+}
+
 /// Case 31 and specification, "CHECK": the result of the chain tells what others made.
 fn what_later_plugins_may_change_is_no_damage() -> Result<()> {
     on_node(|node| {
@@ -183,13 +220,22 @@ fn the_previous_result_is_required_and_compared() -> Result<()> {
         for conf in [conf("1.1.0"), conf_with(json!({"prevResult": null}))] {
             fails_any(&call(node, "CHECK", &sandbox.attachment, &conf)?, &[6, 7], &["prevResult"])?;
         }
-        for garbage in [json!("text"), json!(5), json!([]), json!({"ips": 5})] {
+        for garbage in [json!("text"), json!(5), json!([]), json!({"ips": 5}), json!({"cniVersion": "9.9.9"})]
+        {
             let conf = conf_with(json!({"prevResult": garbage}));
             fails(&call(node, "CHECK", &sandbox.attachment, &conf)?, 6, &["prevResult"])?;
         }
         let mut other = result.clone();
         other["ips"][0]["address"] = json!("10.32.1.99/32");
         finds(node, &sandbox, &other, &[&address(&result)?])?;
+        for (position, name) in [(0, "mnet"), (1, "eth0")] {
+            let mut other = result.clone();
+            other["interfaces"][position]["mac"] = json!("02:00:00:00:00:09");
+            finds(node, &sandbox, &other, &[name, "02:00:00:00:00:09"])?;
+        }
+        let mut other = result.clone();
+        other["interfaces"] = json!([]);
+        finds(node, &sandbox, &other, &["eth0"])?;
         // In the shape of an older version it is the same result.
         let old = json!({"cniVersion": "0.4.0", "interfaces": result["interfaces"], "routes": result["routes"], "dns": {},
             "ips": [{"version": "4", "interface": 1, "address": result["ips"][0]["address"], "gateway": "10.32.1.1"}]});

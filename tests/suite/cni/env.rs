@@ -217,6 +217,8 @@ fn cni_args_are_read_strictly_by_add_alone() -> Result<()> {
             "IgnoreUnknown=1;FOO=BAR",
             "FOO=BAR;IgnoreUnknown=true",
             "IgnoreUnknown=True;FOO=",
+            "IgnoreUnknown=TRUE;FOO=",
+            "MAC=",
             kubernetes,
             &format!("{kubernetes};FOO=BAR;IgnoreUnknown=1"),
         ];

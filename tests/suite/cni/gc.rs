@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Need, Trial, trials};
-use netns_testbed::Node;
 use netns_testbed::traffic::Ping;
+use netns_testbed::{Node, eventually};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -15,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         without_a_list_only_the_dead_go => [Need::Program("nft")],
         lists_of_the_wrong_kind_remove_nothing => [Need::Program("nft")],
         calls_under_way_are_left_alone => [Need::Program("nft")],
+        the_daemon_collects_at_the_pace_it_is_told,
     ]
 }
 
@@ -122,6 +124,7 @@ fn lists_of_the_wrong_kind_remove_nothing() -> Result<()> {
             json!(["c0"]),
             json!([{"containerID": 5, "ifname": "eth0"}]),
             json!([{"containerID": "c0"}]),
+            json!([{"containerID": "", "ifname": ""}]),
         ];
         for list in bad {
             let conf = conf_with(json!({"cni.dev/valid-attachments": list}));
@@ -165,6 +168,36 @@ fn calls_under_way_are_left_alone() -> Result<()> {
             Ok(())
         })?;
         gc(node, json!({"cni.dev/valid-attachments": []}))?;
+        before.returns(node)
+    })
+}
+
+/// The daemon does by itself what no runtime asks for; how often, and how patiently, can be changed
+/// while it runs.
+fn the_daemon_collects_at_the_pace_it_is_told() -> Result<()> {
+    on_node_with("collect_interval = \"1h\"\ncollect_grace = \"1h\"", |node| {
+        let before = HostState::of(node)?;
+        let sandbox = Sandbox::new(node, "c1")?;
+        add(node, &sandbox.attachment, &conf("1.1.0"))?;
+        node.ip("route add 10.32.1.200 dev minionet proto 110")?;
+        let becomes = |config: &str| -> Result<()> {
+            node.write("/etc/minionet/minionet.toml", config)?;
+            Ok(node.signal_daemon(Signal::SIGHUP)?)
+        };
+        // Nobody has that address.
+        let passed = || -> Result<()> {
+            let routes = node.exec(["ip", "route", "show", "proto", "110"])?;
+            ensure!(!routes.contains("10.32.1.200"), "{routes}");
+            Ok(())
+        };
+        becomes("collect_interval = \"100ms\"\ncollect_grace = \"1h\"")?;
+        eventually("a pass", PATIENT, passed)?;
+        // Its namespace is there, and a runtime may still come and call DEL.
+        sandbox.namespace.ip("link del eth0")?;
+        node.ip("route add 10.32.1.200 dev minionet proto 110")?;
+        eventually("another pass", PATIENT, passed)?;
+        ensure!(node.exec(["ls", "/run/minionet/attachments"])?.lines().count() == 1, "the record is gone");
+        becomes("collect_interval = \"100ms\"\ncollect_grace = \"0s\"")?;
         before.returns(node)
     })
 }

@@ -71,6 +71,7 @@ fn requests_have_an_order() -> Result<()> {
             (2, by_conf.clone()),
             (1, by_runtime.clone()),
             (1, merged(by_conf.clone(), by_runtime)),
+            (2, merged(by_conf.clone(), json!({"runtimeConfig": {"ips": null, "mac": ""}}))),
         ] {
             let conf = conf_with(more);
             let result = add(node, &sandbox.attachment, &conf)?;

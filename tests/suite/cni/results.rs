@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use minionet_tests::{Trial, trials};
+use minionet_tests::{Need, Trial, trials};
 use netns_testbed::Node;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         without_a_version_it_is_the_oldest,
         results_agree_with_the_kernel,
         a_previous_result_is_passed_on,
+        a_previous_result_that_points_nowhere_is_not_made_to_point_at_us => [Need::Program("nft")],
         previous_results_of_every_shape_are_understood,
         fields_of_1_1_0_are_kept_and_dropped_below,
     ]
@@ -186,6 +187,25 @@ fn a_previous_result_is_passed_on() -> Result<()> {
         let result = result_of(node, &sandbox, &conf)?;
         ensure!(result["dns"] == json!({"nameservers": ["10.0.0.53"]}), "{result:#}");
         Ok(())
+    })
+}
+
+/// What an earlier plugin says of an interface that it does not list, must not become true by ours.
+fn a_previous_result_that_points_nowhere_is_not_made_to_point_at_us() -> Result<()> {
+    on_node(|node| {
+        let sandbox = Sandbox::new(node, "c1")?;
+        for position in [0, 1, 2, 99] {
+            let previous =
+                json!({"cniVersion": "1.1.0", "ips": [{"address": "192.168.7.2/24", "interface": position}]});
+            let result = result_of(node, &sandbox, &conf_with(json!({"prevResult": previous})))?;
+            ensure!(result["ips"][0] == json!({"address": "192.168.7.2/24"}), "{result:#}");
+        }
+        let before = HostState::of(node)?;
+        for version in [json!("9.9.9"), json!(1)] {
+            let conf = conf_with(json!({"prevResult": {"cniVersion": version, "ips": []}}));
+            fails(&call(node, "ADD", &sandbox.attachment, &conf)?, 6, &["prevResult", "cniVersion"])?;
+        }
+        before.is_that_of(node)
     })
 }
 

@@ -7,6 +7,7 @@ use minionet_tests::{Need, Trial, trials};
 use netns_testbed::cni::{Attachment, CniAnswer};
 use netns_testbed::{Cluster, Fault, Node, eventually};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::support::*;
 
@@ -45,7 +46,11 @@ fn a_healthy_node_is_quiet() -> Result<()> {
             call.environment.retain(|name, _| name == "CNI_COMMAND");
             call
         })?;
-        silent(&answer)
+        silent(&answer)?;
+        // With this configuration, no ADD works.
+        let answer = call(node, "STATUS", &attachment("", ""), &conf_with(json!({"mtu": 9000})))?;
+        fails(&answer, 50, &["mtu", "9000"])?;
+        Ok(())
     })
 }
 

@@ -79,7 +79,7 @@ impl Bed {
 pub fn traces(node: &Node) -> Result<BTreeSet<String>> {
     let look = "ip -o link | grep -o ' mnet[0-9a-f]*'
         ls /run/minionet/attachments /run/minionet/leases 2>/dev/null | grep -v : | grep .
-        ip route show proto 110; ip -6 route show proto 110; ip neigh show nud permanent | grep mnet
+        ip route show proto 110; ip -6 route show proto 110; ip neigh show proto 110
         nft list table inet minionet | grep -o 'dnat.* : .*'; true";
     Ok(node.exec(["sh", "-c", look])?.lines().map(str::to_owned).collect())
 }

@@ -1,6 +1,6 @@
 //! The first packet after ADD passes, and nothing had to be asked for before it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -14,15 +14,20 @@ pub fn trials() -> Vec<Trial> {
     trials![the_first_packet_passes_without_asking_for_neighbours]
 }
 
+/// Every node of a link, RFC 4291 section 2.7.1.
+const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+
 /// ARP, or the IPv6 messages that ask for a neighbour and answer: RFC 826, RFC 4861 section 4.3.
 ///
-/// Not the check for duplicates of a link-local address (RFC 4862, section 5.4.2), which the kernel
-/// of a pod makes by itself some time later, and which keeps nothing waiting.
+/// Not the check for duplicates of a link-local address (RFC 4862, section 5.4.2) and its announcement
+/// (RFC 4861, section 7.2.6), which the kernel of a pod makes by itself some time later, and which
+/// keep nothing waiting.
 fn asks_for_a_neighbour(frame: &Frame) -> bool {
     let discovery = |packet: &Packet| {
-        let link_local_check = packet.source.is_unspecified() && packet.payload.starts_with(&[0xfe, 0x80]);
+        let to_nobody = packet.source.is_unspecified() || packet.destination == ALL_NODES;
+        let of_itself = to_nobody && packet.payload.starts_with(&[0xfe, 0x80]);
         let asks = matches!(packet.transport, Transport::Icmp { kind: 135 | 136, .. });
-        packet.source.is_ipv6() && asks && !link_local_check
+        packet.source.is_ipv6() && asks && !of_itself
     };
     frame.ethertype == 0x0806 || frame.packet.as_ref().is_some_and(discovery)
 }

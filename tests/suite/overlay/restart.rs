@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         no_packet_is_lost_when_a_daemon_is_stopped_and_started,
         a_restart_without_dns_keeps_every_peer,
         a_reboot_without_dns_restores_every_peer,
+        a_route_that_leads_elsewhere_is_mended_before_dns_answers,
         who_left_while_a_daemon_was_down_is_removed_after_its_start,
     ]
 }
@@ -125,6 +126,30 @@ fn a_reboot_without_dns_restores_every_peer() -> Result<()> {
         // As the runtime does after a reboot.
         pods.push(node.add_pod("after")?);
         everybody_reaches_everybody(&pods)
+    })
+}
+
+fn a_route_that_leads_elsewhere_is_mended_before_dns_answers() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(3).config(HASTY).run(|cluster| {
+        let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
+        wait_for_tables(node, &tables_for([2, 3]))?;
+        cluster.dns().set_fault(Fault::Timeout);
+        node.kill_daemon(Signal::SIGKILL)?;
+        // One that leads to another peer, and one to a peer of which nothing else is known.
+        node.ip("route replace 10.32.2.0/24 via 10.32.3.1 dev minionet onlink proto 109\n\
+             route add 10.32.9.0/24 via 10.32.3.1 dev minionet onlink proto 109")?;
+        node.start_daemon()?;
+        let route = |to: &str| Ok::<_, anyhow::Error>(node.exec(["ip", "route", "show", to])?);
+        eventually("the route to lead to its peer", PATIENT, || {
+            let found = route("10.32.2.0/24")?;
+            ensure!(found.lines().count() == 1 && found.contains("via 10.32.2.1"), "{found}");
+            anyhow::Ok(())
+        })?;
+        pods[0].ping(pods[1].address(), PATIENT)?;
+        wait_for_queries(cluster, 8)?;
+        ensure!(route("10.32.9.0/24")?.contains("via 10.32.3.1"), "it may still be right");
+        cluster.dns().set_fault(None);
+        wait_for_tables(node, &tables_for([2, 3]))
     })
 }
 

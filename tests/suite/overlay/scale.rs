@@ -5,15 +5,23 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::{Cluster, eventually};
+use netns_testbed::{Cluster, Tables, eventually};
 
-use super::{PATIENT, everybody_reaches_everybody, number, pod_per_node, tables_for, wait_for_tables};
+use super::{
+    DEVICE, PATIENT, everybody_reaches_everybody, number, pod_per_node, tables_for, wait_for_tables,
+};
 
 /// Records of one name; 73 fit into the 1232 bytes of a datagram.
 const RECORDS: u16 = 500;
 
+/// The most records of one name.
+const MOST: u32 = 4_092;
+
 pub fn trials() -> Vec<Trial> {
-    trials![five_hundred_records_are_asked_for_over_tcp_and_programmed]
+    trials![
+        five_hundred_records_are_asked_for_over_tcp_and_programmed,
+        as_many_records_as_one_answer_holds_and_more_in_another_name,
+    ]
 }
 
 fn five_hundred_records_are_asked_for_over_tcp_and_programmed() -> Result<()> {
@@ -39,6 +47,30 @@ fn five_hundred_records_are_asked_for_over_tcp_and_programmed() -> Result<()> {
             } else {
                 Err(format!("{now:?}"))
             }
+        })?;
+        Ok(())
+    })
+}
+
+/// One answer over TCP has at most 65,535 octets, which are 4092 records; a second name has more.
+/// One node programs all of them.
+fn as_many_records_as_one_answer_holds_and_more_in_another_name() -> Result<()> {
+    let config = "node_networks = [\"172.20.0.0/16\"]\npod_network = \"10.0.0.0/8\"\n\
+                  roles = [\"minions\", \"masters\"]\nprobe_port = \"off\"\n";
+    Cluster::builder("cncfdemo").nodes(1).underlay("172.20.0.0/16").config(config).run(|cluster| {
+        let node = cluster.node(0);
+        let address = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0xac14_0000 + number));
+        let minions: Vec<IpAddr> = (1..=MOST).map(address).collect();
+        let masters: Vec<IpAddr> = (MOST - 100..=MOST + 400).map(address).collect();
+        cluster.dns().set("masters.cncfdemo.k8s", &masters, 1)?;
+        cluster.dns().set(&cluster.dns_name(), &minions, 1)?;
+        eventually("all peers of both names", PATIENT * 3, || {
+            let found = Tables::read(node, DEVICE)?;
+            // All but the node itself.
+            let wanted = (MOST + 399) as usize;
+            let counts = [found.routes.len(), found.neighbours.len(), found.forwarding.len()];
+            ensure!(counts == [wanted; 3], "{counts:?} of {wanted}");
+            anyhow::Ok(())
         })?;
         Ok(())
     })

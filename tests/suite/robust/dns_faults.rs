@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Fault, Garbage, TcpAfterTruncation};
+use nix::sys::signal::Signal;
 
 use super::{Traffic, all, wait_for_exactly, wait_for_log};
 use crate::overlay::{everybody_reaches_everybody, ip, number, wait_for_queries};
@@ -29,7 +30,10 @@ const CONFIG: &str = "refresh_min = \"100ms\"\nrefresh_max = \"500ms\"\ndns_time
                       missing_answers = 3\nhold_down = \"500ms\"\nmass_hold = \"8s\"\n";
 
 pub fn trials() -> Vec<Trial> {
-    trials![no_fault_of_dns_costs_a_packet_and_all_heal => [Need::Program("nft")]]
+    trials![
+        no_fault_of_dns_costs_a_packet_and_all_heal => [Need::Program("nft")],
+        a_dead_peer_goes_from_random_samples_and_living_ones_stay => [Need::Program("nft")],
+    ]
 }
 
 /// A fault: how it begins, how it ends, and whether the servers hear the nodes meanwhile.
@@ -225,6 +229,45 @@ fn no_fault_of_dns_costs_a_packet_and_all_heal() -> Result<()> {
             .dns_servers()
             .try_for_each(|server| server.remove(&cluster.dns_name(), &[ip("172.20.0.9")]))?;
         wait_for_exactly(&all(cluster)[..8], &[1, 2, 3, 4, 5, 6, 7, 8, 10])
+    })
+}
+
+/// A resolver tells eight random records of eleven. A node dies and its record goes: it is removed,
+/// as the probe finds it dead and no answer has it. Another node's record goes, but it lives: it
+/// stays as long as the answers are samples.
+fn a_dead_peer_goes_from_random_samples_and_living_ones_stay() -> Result<()> {
+    let config = format!("{CONFIG}probe_interval = \"200ms\"\nsampling_absence = \"2s\"\n");
+    Cluster::builder("cncfdemo").nodes(12).ttl(0).config(&config).run(|cluster| {
+        let everybody: Vec<u16> = (1..=12).collect();
+        wait_for_exactly(&all(cluster), &everybody)?;
+        let pods = [0, 1, 9, 10]
+            .map(|node| cluster.node(node).add_pod("web"))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        everybody_reaches_everybody(&pods)?;
+        everywhere(cluster, Fault::RandomSubset(8))?;
+        for node in cluster.nodes() {
+            wait_for_log(node, &["a resolver answers with random samples"])?;
+        }
+        let traffic = Traffic::circle(&pods, RATE)?;
+        let (unlisted, dead) = (10, 11);
+        cluster.node(dead).kill_daemon(Signal::SIGKILL)?;
+        cluster.node(dead).ip("link set eth0 down")?;
+        cluster.leave(dead)?;
+        cluster.leave(unlisted)?;
+        let living = &all(cluster)[..dead];
+        wait_for_exactly(living, &everybody[..dead])?;
+        for node in living {
+            wait_for_log(node, &["peer 172.20.0.12 removed"])?;
+        }
+        // Longer than anybody may be missing.
+        wait_for_queries(cluster, 2 * ROUNDS)?;
+        wait_for_exactly(living, &everybody[..dead])?;
+        traffic.end_without_loss()?;
+        // Complete answers again: what they lack is gone.
+        cluster.dns_servers().for_each(|server| server.set_fault(None));
+        let listed = &all(cluster)[..unlisted];
+        wait_for_exactly(listed, &everybody[..unlisted])
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::{Cluster, Node, Tables, eventually};
+use netns_testbed::{Capture, Cluster, Node, Tables, eventually};
 use nix::sys::signal::Signal;
 
 use super::{LONG, print, wait_for_answer, wait_for_log};
@@ -103,6 +103,12 @@ fn a_change_of_the_nodes_address_leaves_its_pods_connected() -> Result<()> {
         }
         pods[0].ping(ip("198.51.100.1"), PATIENT)?;
         pods[0].ping(ip("10.32.9.1"), PATIENT)?;
+        // They also reach pods elsewhere, which see them as their node.
+        let wire = Capture::start(&pods[1], "eth0")?;
+        pods[0].ping(pods[1].address(), PATIENT).context("a pod that was there to one elsewhere")?;
+        let asked = wire.wait_for("the question", PATIENT, |frame| frame.involves(ip("10.32.9.1")))?;
+        ensure!(!asked.involves(pods[0].address()), "{asked:?}");
+        companion.ping(ip("10.32.2.1"), PATIENT)?;
         // And the new ones everywhere.
         new.ping(pods[1].address(), PATIENT)?;
         pods[1].ping(new.address(), PATIENT)?;

@@ -48,6 +48,25 @@ fn del_needs_no_namespace_and_gc_names_no_attachment() {
 }
 
 #[test]
+fn only_what_a_verb_uses_is_judged() {
+    use std::os::unix::ffi::OsStringExt;
+    let judged = |verb: &'static str| {
+        let names = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"];
+        let refuses = |bad: &&str| {
+            let call = Invocation::from_env(|name| match ADD.iter().find(|(n, _)| *n == name) {
+                _ if name == *bad => Some(OsString::from_vec(vec![0xff])),
+                Some(("CNI_COMMAND", _)) => Some(verb.into()),
+                found => found.map(|(_, value)| value.into()),
+            });
+            call.is_err()
+        };
+        names.into_iter().filter(refuses).count()
+    };
+    let counts = ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"].map(judged);
+    assert_eq!(counts, [4, 3, 2, 0, 0, 0]);
+}
+
+#[test]
 fn container_ids_that_could_leave_a_directory_are_refused() {
     for bad in ["a/b", "-a", ".a", "a b", "1234%%%", "a\n", "ä", "../x"] {
         assert!(matches!(add_with("CNI_CONTAINERID", bad), Err(ArgsError::ContainerId { .. })), "{bad}");
@@ -69,7 +88,7 @@ fn cni_args_are_strict_pairs() {
         assert!(matches!(CniArgs::parse(bad), Err(ArgsError::Pair { .. })), "{bad}");
     }
     assert!(matches!(CniArgs::parse("FOO=BAR"), Err(ArgsError::UnknownArgs { .. })));
-    for ignore in ["1", "true", "True"] {
+    for ignore in ["1", "true", "True", "TRUE"] {
         assert!(CniArgs::parse(&format!("FOO=BAR;IgnoreUnknown={ignore}")).is_ok());
     }
     assert!(CniArgs::parse("FOO=BAR;IgnoreUnknown=0").is_err());

@@ -95,8 +95,9 @@ fn every_damage_is_found() {
         ("larger than the host's", pod(|e| e.mtu = 1500)),
         ("less than 1280", pod(|e| e.mtu = 1000)),
         ("no route to fd00::5", after(|o| o.host_routes.truncate(1))),
-        ("host has no permanent neighbour fd00::5", after(|o| o.host_neighbours.truncate(1))),
-        ("container has no permanent neighbour fd00::1", after(|o| o.pod_neighbours.truncate(1))),
+        ("does not know the neighbour fd00::5", after(|o| o.host_neighbours.truncate(1))),
+        ("does not know the neighbour fd00::5", after(|o| o.host_neighbours[1].1 = MacAddr([2; 6]))),
+        ("for the MAC of fd00::1", after(|o| o.pod_neighbours[1].1 = MacAddr([2; 6]))),
         ("address fd00::5 is not", after(|o| o.addresses.truncate(1))),
         ("gateway fd00::1 is missing", after(|o| o.on_link.truncate(1))),
         ("default route (IPv6)", after(|o| o.defaults.truncate(1))),
@@ -113,14 +114,16 @@ fn what_plugins_behind_us_change_is_allowed() {
     let pod = observed.pod.as_mut().unwrap();
     (pod.mac, pod.mtu) = (Some(tuned), 1300);
     observed.host_neighbours = record().link.addresses.iter().map(|a| (a.address, tuned)).collect();
+    observed.pod_neighbours.clear();
     observed.addresses.push((ip("192.168.0.7"), 24));
     observed.on_link.push(ip("192.168.0.1"));
     observed.defaults.push(ip("192.168.0.1"));
     let mut told = result();
     told.interfaces[1].mac = Some(tuned.to_string());
     assert_eq!(differences(&record(), &told, &observed), [""; 0]);
-    // Not told: nobody legitimate did it.
+    // Not told: nobody legitimate did it. Told and not there: somebody undid it.
     assert_eq!(differences(&record(), &result(), &observed).len(), 1);
+    assert_eq!(differences(&record(), &told, &whole()).len(), 1);
 }
 
 #[test]
@@ -138,4 +141,9 @@ fn the_result_must_be_that_of_the_record() {
     other.ips.remove(0);
     other.interfaces[1].sandbox = Some("/run/netns/y".into());
     assert_eq!(differences(&record(), &other, &whole()).len(), 2);
+    let mut other = result();
+    other.interfaces[0].mac = Some("02:00:00:00:00:09".into());
+    assert_eq!(differences(&record(), &other, &whole()).len(), 1);
+    other.interfaces.clear();
+    assert_eq!(differences(&record(), &other, &whole()).len(), 1, "ours is not named");
 }

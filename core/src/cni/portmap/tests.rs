@@ -62,6 +62,9 @@ fn a_port_leads_to_one_place() {
     let twice = json!([
         {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81, "protocol": "tcp"}]);
     assert!(matches!(mappings(twice).unwrap_err(), PortError::Duplicate { .. }));
+    let repeated = json!([
+        {"hostPort": 80, "containerPort": 81}, {"HostPort": 80, "ContainerPort": 81, "Protocol": "TCP"}]);
+    assert_eq!(mappings(repeated).unwrap(), [PortMapping { container_port: 81, ..tcp(None, 80) }]);
     let cases = [
         (tcp(None, 80), tcp(Some("192.0.2.1"), 80), true),
         (tcp(Some("0.0.0.0"), 80), tcp(Some("192.0.2.1"), 80), true),

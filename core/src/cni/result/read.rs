@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{CniResult, Dns, Interface, IpConfig, ResultError, Route};
 use crate::cni::conf::integer;
 use crate::cni::json::get;
+use crate::cni::version::Version;
 
 type Keys = Map<String, Value>;
 
@@ -18,6 +19,9 @@ impl CniResult {
     /// [`ResultError::Malformed`] naming the key.
     pub fn from_json(value: &Value) -> Result<Self, ResultError> {
         let keys = object("the value", value)?;
+        // What a version says that is not known, would be lost.
+        Version::from_key(get(keys, "cniVersion"))
+            .map_err(|_| malformed("cniVersion", "a version that is known, or absent"))?;
         let mut result = CniResult {
             interfaces: each(keys, "interfaces", interface)?,
             ips: each(keys, "ips", ip_config)?,
@@ -32,6 +36,11 @@ impl CniResult {
                 result.ips.push(IpConfig { address, prefix_len, gateway, interface: None });
                 result.routes.extend(each(inner, "routes", route)?);
             }
+        }
+        // Whatever is appended to the list must not come into the place of one that is not in it.
+        let count = result.interfaces.len();
+        for ip in &mut result.ips {
+            ip.interface = ip.interface.filter(|position| *position < count);
         }
         Ok(result)
     }

@@ -5,10 +5,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
+use super::{
+    Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, REFUSING_METRIC,
+    default_metric,
+};
 
 /// The number of our device, before and after it is made anew.
 pub(super) const INDEX: u32 = 7;
+
+/// The number of the loopback interface.
+const LOOPBACK: u32 = 1;
 
 /// The lowest of all addresses, where a range of forwarding entries begins.
 const LOWEST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -69,8 +75,9 @@ pub(super) fn apply(state: &mut Observed, change: &Change) {
             state.fdb.remove(&(*mac, *dst));
         }
         Change::AddRoute { dst, via, underlay, beside } => {
-            let first = ObservedRoute { dst: *dst, gateway: None, device: None };
-            let taken = state.routes.range(first..).next().is_some_and(|r| r.dst == *dst);
+            let first = ObservedRoute { dst: *dst, metric: 0, refuses: false, gateway: None, device: None };
+            let mut same = state.routes.range(first..).take_while(|r| r.dst == *dst);
+            let taken = same.any(|r| !r.refuses);
             assert_eq!(taken, *beside, "whether {dst} has a route already");
             let device = match via {
                 NextHop::Direct(_) => *underlay,
@@ -82,7 +89,15 @@ pub(super) fn apply(state: &mut Observed, change: &Change) {
                 }
             };
             assert!(device.is_some(), "a route over a device that is not there");
-            state.routes.insert(ObservedRoute { dst: *dst, gateway: Some(via.address()), device });
+            let (gateway, metric) = (Some(via.address()), default_metric(dst.family()));
+            state.routes.insert(ObservedRoute { dst: *dst, metric, refuses: false, gateway, device });
+        }
+        Change::AddRefusal(dst) => {
+            // IPv6 binds such a route to the loopback interface.
+            let device = (!dst.network().is_ipv4()).then_some(LOOPBACK);
+            let (metric, gateway) = (REFUSING_METRIC, None);
+            let route = ObservedRoute { dst: *dst, metric, refuses: true, gateway, device };
+            assert!(state.routes.insert(route), "{dst} is refused already");
         }
         Change::RemoveRoute(route) => assert!(state.routes.remove(route)),
     }

@@ -21,7 +21,7 @@ impl HostState {
         let commands: [&[&str]; 5] = [
             &["ip", "-4", "route", "show", "table", "all"],
             &["ip", "-6", "route", "show", "table", "all"],
-            &["ip", "neigh", "show", "nud", "permanent"],
+            &["ip", "neigh", "show", "proto", "110"],
             &["nft", "--stateless", "list", "ruleset"],
             // The queue of free addresses, the locks and what the daemon writes are no trace of
             // an attachment.
