@@ -49,6 +49,8 @@ pub struct Traced {
     pub hit: Option<String>,
     /// How many calls of those that are counted it made before.
     pub calls: usize,
+    /// How often it slept, as between two looks at what is not ready yet.
+    pub pauses: usize,
 }
 
 /// Runs a program undisturbed, and counts its calls.
@@ -74,11 +76,12 @@ pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: u
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     // Small enough for the buffer of the pipe, so nobody waits.
     child.stdin.take().context("its input")?.write_all(input)?;
-    let mut tracer = Tracer { pid, fault, which, at, calls: 0, hit: None, inside: BTreeMap::new() };
+    let mut tracer =
+        Tracer { pid, fault, which, at, calls: 0, pauses: 0, hit: None, inside: BTreeMap::new() };
     let code = tracer.follow()?;
     let mut stdout = String::new();
     child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
-    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls })
+    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls, pauses: tracer.pauses })
 }
 
 /// Whether a thread is inside of a system call, and how that is to end.
@@ -95,6 +98,7 @@ struct Tracer {
     which: Calls,
     at: usize,
     calls: usize,
+    pauses: usize,
     hit: Option<String>,
     inside: BTreeMap<Pid, Inside>,
 }
@@ -131,6 +135,7 @@ impl Tracer {
             Inside::Outside => {
                 *state = Inside::Call;
                 let call = call(pid);
+                self.pauses += usize::from(is_pause(&call));
                 if !self.which.contains(&call) {
                     return go_on(pid, None);
                 }
@@ -167,6 +172,12 @@ fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether a call, given as [`call`] has it, is a sleep.
+fn is_pause(call: &str) -> bool {
+    let number = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+    number.is_some_and(|number| [nix::libc::SYS_nanosleep, nix::libc::SYS_clock_nanosleep].contains(&number))
 }
 
 impl Calls {
