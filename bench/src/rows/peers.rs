@@ -8,7 +8,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use minionet_core::addr::{Cidr, Family};
 use minionet_core::constants::{DEFAULT_PORT, DEFAULT_VNI, DEVICE, ROUTE_PROTOCOL_PEER};
-use minionet_core::overlay::{Device, Encapsulation, Local, NextHop, Overlay, desired, diff, overlay_mtu};
+use minionet_core::overlay::{
+    Device, Encapsulation, Local, NextHop, Overlay, REFUSING_METRIC, desired, diff, overlay_mtu,
+};
 use minionet_core::plan::{AddressPlan, NodePlan, PlanSpec, PodNetwork};
 use minionet_netlink::Socket;
 use minionet_netlink::link::Which;
@@ -161,7 +163,10 @@ fn batches(wanted: &Overlay) -> (String, String) {
         }
     }
     for network in &wanted.refused {
-        let _ = writeln!(ip, "route add unreachable {network} proto {ROUTE_PROTOCOL_PEER}");
+        let _ = writeln!(
+            ip,
+            "route add unreachable {network} metric {REFUSING_METRIC} proto {ROUTE_PROTOCOL_PEER}"
+        );
     }
     (ip, bridge)
 }
