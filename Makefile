@@ -1,5 +1,6 @@
 # `make demo`: a cluster of minions with DNS, and pods that talk.  `make test`: all tests.
-# Both do all the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
+# `make bench`: figures beside rivals and floors.
+# All do the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
 
 CARGO ?= cargo
 # Options of the demo, for example: make demo ARGS="--nodes 10 --ipv6 --json"
@@ -13,7 +14,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || e
 # earlier run, as in `sudo cargo test`, has left files there that only root may replace.
 COMPILE := $(shell [ -z "$$(find target -maxdepth 4 ! -user "$$(id -u)" -print -quit 2>/dev/null)" ] || echo '$(AS_ROOT)')
 
-.PHONY: demo test lint build deb
+.PHONY: demo test bench lint build deb
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
@@ -34,6 +35,17 @@ test:
 	@$(COMPILE) $(CARGO) test --no-run
 	@previous=$$($(COMPILE) env CARGO="$(CARGO)" scripts/previous) && \
 	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" $(CARGO) test
+
+# What is measured is built as it is shipped: the plugin, and the floor beside it, in the profile
+# of its own. Without ARGS every row is measured, and BENCHMARKS.md renewed.
+bench:
+	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables:iptables iperf3:iperf3 sockperf:sockperf \
+	  /usr/lib/cni/bridge:containernetworking-plugins
+	@$(CARGO) build --profile plugin -p minionet-plugin -p minionet-floor
+	@$(CARGO) build --release -p minionet-daemon -p minionet-bench
+	@$(AS_ROOT) $(CARGO) run --quiet --release -p minionet-bench -- $(or $(ARGS),$(BENCH_ALL))
+
+BENCH_ALL := --json docs/bench/results.json --plot docs/bench --markdown BENCHMARKS.md
 
 lint:
 	$(CARGO) fmt --all --check

@@ -1,7 +1,7 @@
 //! This node: what it heard, what it decided, and what it told the kernel and the plugin.
 //!
-//! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
-//! that was programmed earlier is remembered.
+//! Every call of [`Node::reconcile`] reads what the kernel holds at that moment, and trusts nothing
+//! else. What was found right last only serves to add new peers before the reading.
 
 mod describe;
 mod report;
@@ -64,6 +64,8 @@ pub struct Node {
     asked: bool,
     /// What the kernel should hold, as it was computed last.
     wanted: State,
+    /// What the kernel held when it was last found to be right.
+    settled: Option<Overlay>,
     /// When the last complete answer came; the start, while there was none.
     answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
@@ -122,6 +124,7 @@ impl Node {
             trouble: None,
             asked: false,
             wanted: State::default(),
+            settled: None,
             answered: Instant::now(),
             trusted: false,
             saved: keep::Saved::default(),
@@ -144,13 +147,14 @@ impl Node {
         self.asked = true;
         self.journal.heard(round);
         let heard_at = Instant::now();
+        let before = (self.own.clone(), self.trusted, self.membership.peers().collect::<Vec<_>>());
         // The own address comes first: by it and the plan that follows from it the addresses of
         // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
         let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
             Outcome::Answer { addresses, .. } => Some(addresses.iter().copied()),
             Outcome::Failure { .. } => None,
         });
-        let _said_below = self.identify(heard.flatten().collect());
+        let identified = self.identify(heard.flatten().collect()).is_ok();
         self.probe.testify(&mut self.membership, self.clock.now());
         let events = self.membership.apply(round, self.clock.now());
         self.note(&events);
@@ -159,8 +163,13 @@ impl Node {
             self.journal.complete(self.clock.now());
         }
         self.trusted |= self.membership.is_complete();
-        self.reconcile();
-        if self.trouble.is_none() && events.iter().any(Event::changes_peers) {
+        // An answer like the one before is no reason to read the kernel's tables: the kernel tells
+        // of its changes, and the audit looks without being told.
+        let news = before != (self.own.clone(), self.trusted, self.membership.peers().collect());
+        if news || !identified || self.trouble.is_some() || self.settled.is_none() {
+            self.reconcile();
+        }
+        if news && self.trouble.is_none() && events.iter().any(Event::changes_peers) {
             self.journal.converged(heard_at.elapsed());
         }
         self.trusted |= self.membership.is_complete();
@@ -377,6 +386,7 @@ impl Node {
     /// Makes the kernel hold what it should; says what it refused.
     fn settle(&mut self, wanted: &Overlay) -> Result<Option<Refused>> {
         let mut refused = None;
+        self.hurry(wanted)?;
         for _ in 0..ROUNDS {
             let observed = kernel::read(&mut self.socket, DEVICE)?;
             self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
@@ -387,6 +397,7 @@ impl Node {
             }
             if changes.is_empty() {
                 self.journal.unchanged();
+                self.settled = Some(wanted.clone());
                 return Ok(None);
             }
             report(&changes);
@@ -395,6 +406,19 @@ impl Node {
             refused = self.explain(&wanted.device, &failures)?;
         }
         Ok(refused)
+    }
+
+    /// Adds what is new since the kernel was last found to be right, before its tables are read:
+    /// with thousands of peers, reading them takes longer than all the rest. Whatever is wrong with
+    /// this, also what the kernel refuses, is found by the reading that follows.
+    fn hurry(&mut self, wanted: &Overlay) -> Result<()> {
+        let Some(settled) = self.settled.take() else { return Ok(()) };
+        let changes = overlay::additions(wanted, &settled);
+        if !changes.is_empty() {
+            report(&changes);
+            let _found_below = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
+        }
+        Ok(())
     }
 
     /// Says what the kernel refused: the first refusal in full, and how many more there are.

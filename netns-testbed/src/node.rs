@@ -97,6 +97,11 @@ impl Node {
         }
     }
 
+    /// The process id of the daemon, if it was started.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon().as_ref().map(Child::id)
+    }
+
     /// How the daemon ended, if it did so by itself.
     pub fn daemon_exit(&self) -> Option<String> {
         let status = self.daemon().as_mut()?.try_wait().ok()??;

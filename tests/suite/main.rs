@@ -8,6 +8,7 @@
 
 mod capabilities;
 mod cni;
+mod cost;
 mod cri;
 mod demo;
 mod doctor;
@@ -34,6 +35,7 @@ fn trials() -> Vec<Trial> {
     let groups = [
         capabilities::trials(),
         cni::trials(),
+        cost::trials(),
         cri::trials(),
         demo::trials(),
         doctor::trials(),

@@ -1,6 +1,6 @@
 //! Pods come and go: nothing is lost, left or given twice, whatever is killed, fails or breaks.
 
-mod bed;
+pub mod bed;
 mod boot;
 mod collector;
 mod crowd;
@@ -8,7 +8,8 @@ mod departure;
 mod faults;
 mod fuzz;
 mod kills;
-mod trace;
+
+pub mod trace;
 mod upgrade;
 
 use libtest_mimic::Trial;

@@ -38,6 +38,8 @@ pub enum Calls {
     /// Those after which the world may be another: between two of them, one moment is like the
     /// other.
     Changing,
+    /// Those that send something: to the kernel, as nobody else is sent anything.
+    Sending,
 }
 
 /// How a program ended under the tracer.
@@ -49,6 +51,18 @@ pub struct Traced {
     pub stdout: String,
     /// The call at which the fault came, if it was reached: its name and number.
     pub hit: Option<String>,
+    /// How many calls of those that are counted it made before.
+    pub calls: usize,
+    /// How often it slept, as between two looks at what is not ready yet.
+    pub pauses: usize,
+}
+
+/// Runs a program undisturbed, and counts its calls.
+///
+/// # Errors
+/// As [`run`].
+pub fn count(command: Command, input: &[u8], which: Calls) -> Result<Traced> {
+    run(command, input, Fault::Kill, which, usize::MAX)
 }
 
 /// Runs a program and stops it at the call of a number (from 0) among those that are counted.
@@ -66,11 +80,12 @@ pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: u
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     // Small enough for the buffer of the pipe, so nobody waits.
     child.stdin.take().context("its input")?.write_all(input)?;
-    let mut tracer = Tracer { pid, fault, which, at, calls: 0, hit: None, inside: BTreeMap::new() };
+    let mut tracer =
+        Tracer { pid, fault, which, at, calls: 0, pauses: 0, hit: None, inside: BTreeMap::new() };
     let code = tracer.follow()?;
     let mut stdout = String::new();
     child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
-    Ok(Traced { code, stdout, hit: tracer.hit })
+    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls, pauses: tracer.pauses })
 }
 
 /// Whether a thread is inside of a system call, and how that is to end.
@@ -87,6 +102,7 @@ struct Tracer {
     which: Calls,
     at: usize,
     calls: usize,
+    pauses: usize,
     hit: Option<String>,
     inside: BTreeMap<Pid, Inside>,
 }
@@ -123,6 +139,7 @@ impl Tracer {
             Inside::Outside => {
                 *state = Inside::Call;
                 let call = call(pid);
+                self.pauses += usize::from(is_pause(&call));
                 if !self.which.contains(&call) {
                     return go_on(pid, None);
                 }
@@ -166,6 +183,11 @@ fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
+/// Whether a call, given as [`call`] has it, is a sleep.
+fn is_pause(call: &str) -> bool {
+    number(call).is_some_and(|number| [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&number))
+}
+
 impl Calls {
     /// Whether a call is counted, given as [`call`] has it.
     fn contains(self, call: &str) -> bool {
@@ -173,6 +195,7 @@ impl Calls {
         match self {
             Calls::All => true,
             Calls::Asking => !MEMORY_AND_CLOCKS.contains(&number) && !ENDING.contains(&number),
+            Calls::Sending => [libc::SYS_sendto, libc::SYS_sendmsg].contains(&number),
             Calls::Changing => {
                 !MEMORY_AND_CLOCKS.contains(&number)
                     && !READING.contains(&number)
