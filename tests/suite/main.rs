@@ -11,11 +11,15 @@ mod cni;
 mod cost;
 mod cri;
 mod demo;
+mod doctor;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
+mod register;
 mod robust;
 mod testbed;
+mod trace;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -33,11 +37,15 @@ fn trials() -> Vec<Trial> {
         cost::trials(),
         cri::trials(),
         demo::trials(),
+        doctor::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
         testbed::trials(),
+        trace::trials(),
     ];
     groups.into_iter().flatten().collect()
 }
