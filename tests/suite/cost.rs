@@ -29,6 +29,9 @@ pub fn trials() -> Vec<Trial> {
 /// kernel among them.
 type Bounds = (&'static str, usize, usize);
 
+/// How often each verb is counted.
+const ATTEMPTS: usize = 3;
+
 /// Of these, some thirty calls are the start and the end of any program.
 const IPV4: [Bounds; 4] = [("VERSION", 40, 0), ("STATUS", 110, 10), ("ADD", 120, 6), ("DEL", 100, 6)];
 /// A second family costs a look at two settings and at the address, and no conversation for each
@@ -39,11 +42,17 @@ const BOTH: [Bounds; 2] = [("ADD", 180, 9), ("DEL", 100, 6)];
 fn within(node: &Node, bounds: &[Bounds]) -> Result<()> {
     eventually("the daemon to say how many rules there are", PATIENT, || rules_are_known(node))?;
     for which in [Calls::Asking, Calls::Sending] {
-        // Another each time: what DEL leaves to the daemon would be in the way of the next ADD.
-        let sandbox = Sandbox::new(node, &format!("{which:?}"))?;
-        for (verb, calls, datagrams) in bounds {
+        let mut least = vec![usize::MAX; bounds.len()];
+        // What a busy machine makes a call repeat is no cost of its own, so the least counts.
+        for attempt in 0..ATTEMPTS {
+            // Another each time: what DEL leaves to the daemon would be in the way of the next ADD.
+            let sandbox = Sandbox::new(node, &format!("{which:?}{attempt}"))?;
+            for ((verb, ..), least) in bounds.iter().zip(&mut least) {
+                *least = made(node, verb, &sandbox, which)?.min(*least);
+            }
+        }
+        for ((verb, calls, datagrams), made) in bounds.iter().zip(least) {
             let most = if which == Calls::Sending { *datagrams } else { *calls };
-            let made = made(node, verb, &sandbox, which)?;
             ensure!(made <= most, "{verb} makes {made} calls ({which:?}), and {most} are the limit");
         }
     }
@@ -57,8 +66,8 @@ fn made(node: &Node, verb: &str, sandbox: &Sandbox, which: Calls) -> Result<usiz
     ensure!(traced.code == Some(0), "{verb}: {traced:?}");
     ensure!(traced.calls > 5 || which == Calls::Sending, "nothing was counted: {traced:?}");
     // How often ADD looks whether the kernel's work queue has run is a matter of time. Each look
-    // after a pause is a question and its answer.
-    let look = if which == Calls::Sending { 1 } else { 2 };
+    // after a pause is a question, its answer, and at most the end of the answer.
+    let look = if which == Calls::Sending { 1 } else { 3 };
     Ok(traced.calls.saturating_sub(look * traced.pauses))
 }
 

@@ -8,7 +8,6 @@ mod departure;
 mod faults;
 mod fuzz;
 mod kills;
-
 pub mod trace;
 mod upgrade;
 
