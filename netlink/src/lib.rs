@@ -34,6 +34,7 @@ pub mod nft;
 pub mod overlay;
 pub mod pod;
 pub mod route;
+pub mod rule;
 pub mod socket;
 pub mod sysctl;
 pub mod tc;
