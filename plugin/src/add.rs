@@ -8,8 +8,6 @@
 mod error;
 mod prepare;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::Failure;
 use minionet_core::cni::args::Invocation;
@@ -35,13 +33,8 @@ pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     let mut host = Socket::open().map_err(AddError::Kernel)?;
     let (mut record, mut journal) = reserve(&prepared, &store, &mut host)?;
     // A panic is undone like any other failure.
-    let making = || make(&prepared, &store, &mut record, &mut journal, &mut host);
-    let made = catch_unwind(AssertUnwindSafe(making));
-    let failure = match made {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(failure)) => failure,
-        Err(_) => crate::panicked(),
-    };
+    let made = crate::guarded(|| make(&prepared, &store, &mut record, &mut journal, &mut host));
+    let Err(failure) = made else { return Ok(()) };
     Err(match undo::attachment(&mut host, &store, &record) {
         Ok(()) => failure,
         // The record is still there, for DEL or the daemon to go on from.

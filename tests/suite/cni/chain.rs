@@ -17,6 +17,13 @@ use super::support::*;
 pub fn trials() -> Vec<Trial> {
     trials![
         tuning_behind_us_works_in_every_version => [Need::Program("nft"), Need::CniPlugin("tuning")],
+        the_whole_list_works_in_every_version => [
+            Need::Program("nft"),
+            Need::Program("iptables"),
+            Need::CniPlugin("portmap"),
+            Need::CniPlugin("bandwidth"),
+            Need::CniPlugin("tuning")
+        ],
         behind_another_main_plugin_both_work => [Need::Program("nft"), Need::CniPlugin("ptp")],
         loopback_may_run_at_the_same_time => [Need::Program("nft"), Need::CniPlugin("loopback")],
         the_daemons_list_suits_every_runtime,
@@ -58,6 +65,41 @@ fn tuning_behind_us_works_in_every_version() -> Result<()> {
             ensure!(result["cniVersion"] == version, "{result}");
             let link = sandbox.namespace.exec(["ip", "link", "show", "eth0"])?;
             ensure!(link.contains("0a:00:00:00:00:99") && link.contains("mtu 1300"), "{link}");
+            list.delete(node, programs.path(), &sandbox.attachment, &result).context(version)?;
+            sandbox.has(&["lo"])?;
+            before.returns(node).context(version)?;
+        }
+        Ok(())
+    })
+}
+
+/// Case 89: everything that is commonly chained, behind ours.
+fn the_whole_list_works_in_every_version() -> Result<()> {
+    on_node(|node| {
+        let before = HostState::of(node)?;
+        let programs = programs(node)?;
+        let mut sandbox = Sandbox::new(node, "c1")?;
+        let wishes = json!({
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+            "bandwidth": {"ingressRate": 16_000_000, "ingressBurst": 800_000,
+                          "egressRate": 16_000_000, "egressBurst": 800_000},
+        });
+        sandbox.attachment.capabilities = wishes.as_object().cloned().context("an object")?;
+        let plugins = json!([
+            {"type": "minionet"},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+            {"type": "tuning", "mtu": 1300},
+        ]);
+        for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0"] {
+            let list = list(version, &plugins)?;
+            let result = list.add(node, programs.path(), &sandbox.attachment).context(version)?;
+            ensure!(result["cniVersion"] == version, "{result}");
+            let pod = address(&result)?.parse()?;
+            Ping::to(pod).send(node, PATIENT).context(version)?;
+            if version >= "0.4.0" {
+                list.check(node, programs.path(), &sandbox.attachment, &result).context(version)?;
+            }
             list.delete(node, programs.path(), &sandbox.attachment, &result).context(version)?;
             sandbox.has(&["lo"])?;
             before.returns(node).context(version)?;

@@ -69,7 +69,9 @@ fn damage_to_the_attachment_is_found() -> Result<()> {
         ("link set eth0 down", "eth0"),
         ("neigh replace 10.32.1.1 lladdr 02:00:00:00:00:09 dev eth0", "10.32.1.1"),
     ];
-    const ON_HOST: [(&str, &str); 6] = [
+    const ON_HOST: [(&str, &str); 8] = [
+        ("ip link add br0 type bridge && ip link set {host} master br0", "{host}"),
+        ("ip link del {host}", "{host}"),
         ("ip neigh replace 10.32.1.50 lladdr 02:00:00:00:00:09 dev {host}", "10.32.1.50"),
         ("ip link set {host} down", "{host}"),
         ("ip route del 10.32.1.50", "10.32.1.50"),

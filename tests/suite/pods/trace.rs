@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 pub enum Fault {
     /// The program is killed (SIGKILL) before the call.
     Kill,
-    /// The call is not made, and fails with this error.
+    /// The call is not made, and fails with this error; one that closes is made, and fails.
     Error(Errno),
 }
 
@@ -131,7 +131,9 @@ impl Tracer {
                         }
                         Fault::Error(_) => {
                             *state = Inside::FailingCall;
-                            registers::cancel(pid)?;
+                            if !happens_all_the_same(&call) {
+                                registers::cancel(pid)?;
+                            }
                         }
                     }
                 }
@@ -147,6 +149,12 @@ impl Tracer {
         }
         go_on(pid, None)
     }
+}
+
+/// Whether a call has its effect also when it fails: close(2) releases the descriptor, and with it
+/// the locks of its file.
+fn happens_all_the_same(call: &str) -> bool {
+    call.split(' ').next() == Some(&nix::libc::SYS_close.to_string())
 }
 
 /// Lets a thread go on to its next call; it may have been killed with the others by now.
