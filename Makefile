@@ -9,7 +9,11 @@ ARGS ?=
 # the container runtime, which are then reported as ignored.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH" "HOME=$$HOME")
 
-.PHONY: demo test lint build
+# The caller compiles and root only runs, so that nothing in target/ becomes root's; unless an
+# earlier run, as in `sudo cargo test`, has left files there that only root may replace.
+COMPILE := $(shell [ -z "$$(find target -maxdepth 4 ! -user "$$(id -u)" -print -quit 2>/dev/null)" ] || echo '$(AS_ROOT)')
+
+.PHONY: demo test lint build deb
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
@@ -24,8 +28,12 @@ demo:
 
 test:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables-nft:iptables ping:iputils-ping containerd:containerd crun:crun \
-	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
-	$(AS_ROOT) $(CARGO) test
+	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins /lib/systemd/systemd:systemd \
+	  named:bind9 dig:bind9-dnsutils knotd:knot dnsmasq:dnsmasq-base faketime:faketime promtool:prometheus
+	@$(COMPILE) $(CARGO) build --workspace --bins
+	@$(COMPILE) $(CARGO) test --no-run
+	@previous=$$($(COMPILE) env CARGO="$(CARGO)" scripts/previous) && \
+	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" $(CARGO) test
 
 lint:
 	$(CARGO) fmt --all --check
@@ -33,3 +41,8 @@ lint:
 
 build:
 	$(CARGO) build --release
+
+# The Debian package, as target/minionet.deb.
+deb: build
+	@scripts/need dpkg-deb:dpkg xz:xz-utils
+	scripts/deb "$$(dirname target/*/release/minionetd)" target/minionet.deb

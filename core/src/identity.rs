@@ -213,6 +213,13 @@ pub fn choose(evidence: &Evidence<'_>) -> Result<Identity, IdentityError> {
     }
 }
 
+/// The only interface that has an address which other nodes could reach, if there is only one.
+pub fn sole_interface(local: &[LocalAddress]) -> Option<String> {
+    let mut interfaces = local.iter().filter(|l| is_usable(l)).map(|l| &l.interface);
+    let first = interfaces.next()?;
+    interfaces.all(|other| other == first).then(|| first.clone())
+}
+
 impl Identity {
     /// Whether both are the same address of the same interface, whatever speaks for it.
     pub fn is_same_place(&self, other: &Identity) -> bool {

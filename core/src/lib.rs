@@ -16,15 +16,21 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
+pub mod doctor;
 pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod identity;
+pub mod install;
 pub mod membership;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod register;
+pub mod trace;
+pub mod tuning;

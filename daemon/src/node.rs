@@ -5,7 +5,7 @@
 
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use minionet_core::addr::{Cidr, Family};
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Membership, Outcome, Round, Scope};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
+use minionet_core::membership::{Liveness, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
@@ -29,8 +29,10 @@ use crate::firewall::{self, Firewall};
 use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
+use crate::register::Register;
 use crate::run::random;
-use crate::{keep, sysctls};
+use crate::trace::Service;
+use crate::{keep, local, sysctls};
 
 use self::report::{log, report};
 
@@ -50,6 +52,8 @@ pub struct Node {
     membership: Membership,
     clock: Clock,
     probe: Probe,
+    trace: Service,
+    register: Register,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -102,6 +106,8 @@ impl Node {
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
+            trace: Service::new(&config, clock),
+            register: Register::start(&config, clock),
             config,
             socket,
             firewall: None,
@@ -146,6 +152,7 @@ impl Node {
         self.trusted |= self.membership.is_complete();
         self.reconcile();
         self.trusted |= self.membership.is_complete();
+        self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
     }
 
@@ -161,6 +168,7 @@ impl Node {
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
         self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
+        self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
             self.own = Some(self.become_node(identity)?);
@@ -190,6 +198,16 @@ impl Node {
     /// Lets the probe do what there is to do.
     pub fn work_probe(&mut self) {
         self.probe.work();
+    }
+
+    /// The far end of others' traces.
+    pub fn trace(&self) -> &Service {
+        &self.trace
+    }
+
+    /// Answers what there is to answer.
+    pub fn work_trace(&mut self) {
+        self.trace.work();
     }
 
     /// When to ask again.
@@ -237,6 +255,7 @@ impl Node {
         sysctls::device(ipv6_pods)?;
         sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
+        self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
@@ -249,13 +268,31 @@ impl Node {
         refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
     }
 
+    /// Tells the registration what there is to see.
+    fn tell_register(&self, round: &Round) {
+        if !self.config.register.enabled {
+            return;
+        }
+        let mut peers: BTreeMap<IpAddr, Liveness> =
+            self.membership.peers().map(|peer| (peer, Liveness::Unknown)).collect();
+        for (peer, liveness) in self.probe.liveness() {
+            peers.entry(peer).and_modify(|known| *known = liveness);
+        }
+        self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
+    }
+
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
-        let local = self.local_addresses()?;
+        let local = local::addresses(&mut self.socket)?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
-        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let mut overrides =
+            Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        if self.config.register.enabled && overrides.interface.is_none() {
+            // Nobody lists a node that has yet to register.
+            overrides.interface = identity::sole_interface(&local);
+        }
         let identity = identity::choose(&Evidence {
             local: &local,
             answered: &answered,
@@ -287,26 +324,6 @@ impl Node {
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
         let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
         Ok(Own { identity, plan, me, subnet })
-    }
-
-    fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
-        let links = self.socket.links()?;
-        // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let outward =
-            |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
-        let addresses = self.socket.addresses(None)?;
-        let local = |a: &minionet_netlink::address::Address| {
-            let link = outward(a.index).filter(|_| a.global)?;
-            Some(LocalAddress {
-                address: a.addr,
-                prefix_len: a.prefix_len,
-                interface: link.name.clone(),
-                tentative: a.tentative,
-                deprecated: a.deprecated,
-                secondary: a.secondary,
-            })
-        };
-        Ok(addresses.iter().filter_map(local).collect())
     }
 
     /// What the VTEP should be, and the number of the interface below it, if that is there.
@@ -359,7 +376,8 @@ impl Node {
         let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
         let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
         let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        let routes = failures.iter().filter(|f| matches!(f.change, Change::AddRoute { .. })).count();
+        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
+        let routes = failures.iter().filter(route).count();
         Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
     }
 

@@ -6,19 +6,20 @@
 
 mod sockets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
-use minionet_core::membership::{Membership, Now};
+use minionet_core::membership::{Liveness, Membership, Now};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Transmit, hello, view};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+pub use self::sockets::unfragmented;
 use self::sockets::{Place, Sockets};
 use crate::clock::Clock;
 use crate::files;
@@ -124,6 +125,11 @@ impl Probe {
         self.prober.update(local, peers.iter().filter_map(target), self.clock.now());
     }
 
+    /// What is known of the peers that are probed.
+    pub fn liveness(&self) -> impl Iterator<Item = (IpAddr, Liveness)> + '_ {
+        self.prober.liveness()
+    }
+
     /// Tells membership who answers.
     pub fn testify(&self, membership: &mut Membership, now: Now) {
         for (peer, liveness) in self.prober.liveness() {
@@ -215,7 +221,7 @@ impl Probe {
 }
 
 /// The present boot, or zeros where the kernel does not tell.
-fn boot_id() -> [u8; 16] {
+pub fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
     u128::from_str_radix(text.trim(), 16).unwrap_or_default().to_be_bytes()
 }

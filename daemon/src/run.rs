@@ -16,6 +16,7 @@ use crate::health::Reporter;
 use crate::logging;
 use crate::node::Node;
 use crate::notices::Notices;
+use crate::notify::Manager;
 use crate::resolve::Lookups;
 use crate::settings;
 
@@ -50,6 +51,8 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
     let mut node = Node::new(config)?;
+    let mut manager = Manager::new();
+    manager.ready();
 
     loop {
         tokio::select! {
@@ -77,25 +80,34 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 repair = None;
                 node.reconcile();
             }
-            _ = hangup.recv() => match reload(&mut node, matches) {
-                Ok(config) => {
-                    info!("configuration taken over");
-                    names = config.names();
-                    audit = audits(&config);
-                    collector.reconfigure(&config);
-                    // A question that is on its way goes back to nobody; the next one asks anew.
-                    asking = None;
-                    lookups = Some(Lookups::new(&config));
-                    refresh = Instant::now();
+            _ = hangup.recv() => {
+                manager.reloading();
+                match reload(&mut node, matches) {
+                    Ok(config) => {
+                        info!("configuration taken over");
+                        names = config.names();
+                        audit = audits(&config);
+                        collector.reconfigure(&config);
+                        // A question that is on its way goes back to nobody; the next one asks anew.
+                        asking = None;
+                        lookups = Some(Lookups::new(&config));
+                        refresh = Instant::now();
+                    }
+                    Err(error) => error!("the configuration stays as it was: {error:#}"),
                 }
-                Err(error) => error!("the configuration stays as it was: {error:#}"),
-            },
+                manager.ready();
+            }
             () = node.probe().due() => node.work_probe(),
+            () = node.trace().due() => node.work_trace(),
+            () = manager.due() => manager.alive(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        reporter.report(node.state(), audit.period());
+        let state = node.state();
+        manager.status(&state);
+        reporter.report(state, audit.period());
     }
+    manager.stopping();
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
 }

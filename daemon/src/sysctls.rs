@@ -1,8 +1,14 @@
 //! The kernel settings that a router of pods needs.
 
-use minionet_core::constants::DEVICE;
+use std::fs;
+use std::path::Path;
+
+use minionet_core::constants::{DEVICE, RUN_DIR};
+use minionet_core::tuning::{FILE, Tuning, is_switch};
 use minionet_netlink::{Error, sysctl};
-use tracing::info;
+use tracing::{info, warn};
+
+use crate::files;
 
 /// Lets the node forward, for the families that pods have.
 ///
@@ -77,9 +83,47 @@ fn keep_router_advertisements() -> Result<(), Error> {
     Ok(())
 }
 
+/// Sets a setting, and remembers what it was and what the kernel changed along with it, before it
+/// is set: whatever kills the daemon, it can be given back.
 fn set(key: &str, value: &str) -> Result<(), Error> {
-    if sysctl::set(key, value)? {
-        info!("kernel setting net/{key} set to {value}");
+    let Some(before) = sysctl::read(key)? else { return sysctl::set(key, value).map(drop) };
+    if before == value {
+        return Ok(());
     }
+    let path = Path::new(RUN_DIR).join(FILE);
+    let mut tuning = Tuning::parse(&fs::read_to_string(&path).unwrap_or_default());
+    tuning.note(key, &before, value);
+    let dependents = if is_switch(key) { dependents(key)? } else { Vec::new() };
+    remember(&path, &tuning);
+    sysctl::set(key, value)?;
+    info!("kernel setting net/{key} set to {value}");
+    for (key, before) in dependents {
+        if let Some(now) = sysctl::read(&key)? {
+            tuning.note_dependent(&key, &before, &now);
+        }
+    }
+    remember(&path, &tuning);
     Ok(())
+}
+
+/// What the kernel may change along with a switch of forwarding, and what it is.
+fn dependents(switch: &str) -> Result<Vec<(String, String)>, Error> {
+    let (kind, redirects) = match switch {
+        "ipv4/ip_forward" => ("ipv4/conf", Some("ipv4/conf/all/accept_redirects".to_owned())),
+        _ => ("ipv6/conf", None),
+    };
+    let interfaces = sysctl::interfaces(kind)?.into_iter().chain(["default".to_owned()]);
+    let forwarding = interfaces.map(|name| format!("{kind}/{name}/forwarding"));
+    let mut found = Vec::new();
+    for key in forwarding.chain(redirects) {
+        found.extend(sysctl::read(&key)?.map(|value| (key, value)));
+    }
+    Ok(found)
+}
+
+fn remember(path: &Path, tuning: &Tuning) {
+    // The setting is needed more than the memory of it.
+    if let Err(error) = files::replace(path, &tuning.to_text(), 0o644) {
+        warn!("what the kernel settings were is not remembered: {error:#}");
+    }
 }

@@ -10,11 +10,15 @@ mod capabilities;
 mod cni;
 mod cri;
 mod demo;
+mod doctor;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
+mod register;
 mod robust;
 mod testbed;
+mod trace;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -31,11 +35,15 @@ fn trials() -> Vec<Trial> {
         cni::trials(),
         cri::trials(),
         demo::trials(),
+        doctor::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
         testbed::trials(),
+        trace::trials(),
     ];
     groups.into_iter().flatten().collect()
 }

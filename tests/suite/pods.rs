@@ -7,7 +7,7 @@ mod crowd;
 mod departure;
 mod faults;
 mod fuzz;
-
+mod kills;
 mod trace;
 mod upgrade;
 
@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         departure::trials(),
         upgrade::trials(),
         fuzz::trials(),
+        kills::trials(),
     ]
     .into_iter()
     .flatten()

@@ -6,9 +6,9 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{CNI_PLUGINS, Need, Trial, trials};
-use netns_testbed::{Node, eventually};
 use netns_testbed::cni::{CniCall, ConfigList};
 use netns_testbed::traffic::Ping;
+use netns_testbed::{Node, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
