@@ -10,10 +10,11 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader};
 
 use super::requests::way_out;
-use crate::error::{Error, Refusal};
+use crate::error::Error;
 use crate::netns::Netns;
+use crate::route::Way;
 use crate::rule::{self, Rule};
-use crate::socket::Request;
+use crate::socket::{Request, Socket};
 
 /// Makes the rules of an attachment and the routes that they lead to.
 ///
@@ -47,10 +48,10 @@ pub fn unroute(netns: &Netns, link: &PodLink) -> Result<(), Error> {
     tolerating(netns, link, &requests, "remove the rules by source address", nix::libc::ENOENT)
 }
 
-/// The rules of an attachment that are there, of those with a default route through the interface
-/// in their table.
+/// The rules of an attachment that are there and whose table has a default route through the
+/// interface.
 pub(super) fn found(
-    pod: &mut crate::Socket,
+    pod: &mut Socket,
     index: u32,
     link: &PodLink,
     family: Family,
@@ -63,14 +64,14 @@ pub(super) fn found(
     let rules = pod.rules(family, ROUTE_PROTOCOL_POD)?;
     let ways = pod.ways(family, index)?;
     let works = |made: &&SourceRule| {
-        let leads = |way: &crate::route::Way| {
-            way.table == made.table && way.dst.is_none() && way.gateway == Some(made.gateway)
-        };
+        let leads =
+            |way: &Way| way.table == made.table && way.dst.is_none() && way.gateway == Some(made.gateway);
         rules.contains(&rule_of(made)) && ways.iter().any(leads)
     };
     Ok(expected().filter(works).cloned().collect())
 }
 
+/// Sends requests to the namespace; a refusal with this error number is none.
 fn tolerating(
     netns: &Netns,
     link: &PodLink,
@@ -82,14 +83,10 @@ fn tolerating(
     if requests.is_empty() {
         return Ok(());
     }
-    let refusals = netns.socket()?.batch(requests)?.into_iter().filter_map(Result::err);
-    match { refusals }.find(|refusal: &Refusal| refusal.errno != errno) {
-        None => Ok(()),
-        Some(refusal) => {
-            let operation = format!("{what} (interface {} of the container)", link.ifname);
-            Err(Error::Refused { operation, refusal })
-        }
-    }
+    let results = netns.socket()?.batch(requests)?;
+    let refusal = results.into_iter().filter_map(Result::err).find(|refusal| refusal.errno != errno);
+    let operation = || format!("{what} (interface {} of the container)", link.ifname);
+    refusal.map_or(Ok(()), |refusal| Err(Error::Refused { operation: operation(), refusal }))
 }
 
 fn rule_of(wanted: &SourceRule) -> Rule {
