@@ -20,6 +20,18 @@ pub const ROUTE_PROTOCOL_PEER: u8 = 109;
 /// A number of its own, so that neither program ever has to guess whose route it sees.
 pub const ROUTE_PROTOCOL_POD: u8 = 110;
 
+/// First table number for the routes of a pod's interfaces beside another that has the default
+/// route; the interface's number is added.
+///
+/// Numbers of interfaces are positive and below 2^31 (`dev_new_index` in net/core/dev.c), so the sum
+/// fits, no two interfaces of a pod share one, and nobody who counts from below comes this far.
+pub const SOURCE_TABLES: u32 = 1 << 31;
+
+/// Priority of the rules that lead to [`SOURCE_TABLES`]: the octets `mn`.
+///
+/// Behind rules that the pod numbers by hand, before the main table's (32766).
+pub const SOURCE_RULE_PRIORITY: u32 = 28_014;
+
 /// Link group of pods' interfaces that are to be destroyed (`ip link show group 1835951460`).
 ///
 /// The octets are `mnpd`; groups made by hand are small numbers (iproute2's `group` file).

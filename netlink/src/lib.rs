@@ -36,6 +36,7 @@ pub mod overlay;
 pub mod packet;
 pub mod pod;
 pub mod route;
+pub mod rule;
 pub mod socket;
 pub mod sysctl;
 pub mod tc;

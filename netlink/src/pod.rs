@@ -11,6 +11,7 @@
 mod doom;
 mod observe;
 mod requests;
+mod sources;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use thiserror::Error;
 pub use self::doom::{Fate, doom};
 pub use self::observe::observe;
 use self::requests::{HostStep, PodStep};
+pub use self::sources::{route_by_source, unroute};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
 use crate::netns::Netns;
@@ -77,6 +79,8 @@ pub struct Attached {
     /// Families whose default route goes through the new interface. One is missing where
     /// another interface of the pod has it already.
     pub default_routes: Vec<Family>,
+    /// The number of the container's end, in its namespace.
+    pub index: u32,
 }
 
 /// Makes the veth pair and everything on it.
@@ -213,7 +217,7 @@ fn tell_of_changes(ifname: &str, ipv6: bool) {
 }
 
 fn wire_pod(pod: &mut Socket, index: u32, link: &PodLink) -> Result<Attached, AttachError> {
-    let mut attached = Attached::default();
+    let mut attached = Attached { index, ..Attached::default() };
     let mut occupied = Vec::new();
     for (step, refusal) in run(pod, requests::in_pod(index, link))? {
         match (step, refusal) {

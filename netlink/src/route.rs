@@ -116,6 +116,8 @@ pub(crate) struct Way {
     pub(crate) dst: Option<IpAddr>,
     /// The next hop.
     pub(crate) gateway: Option<IpAddr>,
+    /// The table that it lies in.
+    pub(crate) table: u32,
 }
 
 impl Socket {
@@ -126,7 +128,7 @@ impl Socket {
         self.dump(Message::GetRoute(message), "read the routes of a device", |m| match m {
             Message::NewRoute(route) if route.header.kind == RouteType::Unicast => {
                 let (dst, gateway, device) = ends(&route);
-                (device == Some(index)).then_some(Way { dst, gateway })
+                (device == Some(index)).then_some(Way { dst, gateway, table: table(&route) })
             }
             _ => None,
         })
@@ -209,4 +211,13 @@ fn decode(message: RouteMessage) -> Option<Route> {
     let device = device.filter(|_| !unreachable);
     let (protocol, metric) = (u8::from(message.header.protocol), metric.unwrap_or(0));
     Some(Route { dst, gateway, device, protocol, metric, unreachable })
+}
+
+/// The number of a route's table; those above 255 do not fit the header.
+fn table(message: &RouteMessage) -> u32 {
+    let big = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    big.unwrap_or(message.header.table.into())
 }

@@ -33,6 +33,7 @@ fn with_pod(test: impl FnOnce(&mut Socket, &Netns, &PodLink, Id) + Send + 'stati
             mac: MacAddr::pod(ip("10.32.1.2")),
             mtu: 1450,
             addresses: vec![Assigned { address: ip("10.32.1.2"), gateway: ip("10.32.1.1") }],
+            source_rules: Vec::new(),
         };
         let netns = namespace();
         pod::attach(&mut host, &netns, &link).unwrap();

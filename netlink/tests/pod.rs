@@ -56,6 +56,7 @@ fn pod_link(container: &str, ifname: &str, host_part: u8) -> PodLink {
             Assigned { address: v4, gateway: ip("10.32.1.1".into()) },
             Assigned { address: v6, gateway: ip("fd00:32:0:1::1".into()) },
         ],
+        source_rules: Vec::new(),
     }
 }
 

@@ -8,8 +8,6 @@
 mod error;
 mod prepare;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use minionet_core::addr::{Family, MacAddr};
 use minionet_core::cni::Failure;
 use minionet_core::cni::args::Invocation;
@@ -33,14 +31,10 @@ pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     let prepared = Prepared::new(invocation, conf, dirs)?;
     let store = Store::new(&dirs.run);
     let mut host = Socket::open().map_err(AddError::Kernel)?;
-    let (record, journal) = reserve(&prepared, &store, &mut host)?;
+    let (mut record, mut journal) = reserve(&prepared, &store, &mut host)?;
     // A panic is undone like any other failure.
-    let made = catch_unwind(AssertUnwindSafe(|| make(&prepared, &record, &journal, &mut host)));
-    let failure = match made {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(failure)) => failure,
-        Err(_) => crate::panicked(),
-    };
+    let made = crate::guarded(|| make(&prepared, &store, &mut record, &mut journal, &mut host));
+    let Err(failure) = made else { return Ok(()) };
     Err(match undo::attachment(&mut host, &store, &record) {
         Ok(()) => failure,
         // The record is still there, for DEL or the daemon to go on from.
@@ -128,8 +122,21 @@ fn clear_holder(holder: PortHolder, store: &Store, host: &mut Socket) -> Result<
 }
 
 /// Changes the kernel, marks the record as complete and writes the result.
-fn make(prepared: &Prepared, record: &Record, journal: &Journal, host: &mut Socket) -> Result<(), Failure> {
+fn make(
+    prepared: &Prepared,
+    store: &Store,
+    record: &mut Record,
+    journal: &mut Journal,
+    host: &mut Socket,
+) -> Result<(), Failure> {
     let attached = pod::attach(host, &prepared.netns, &record.link).map_err(AddError::Attach)?;
+    let rules = record.link.rules_beside(attached.index, &attached.default_routes);
+    if !rules.is_empty() {
+        // Only now is it known that they are needed; still the record comes first.
+        record.link.source_rules = rules;
+        *journal = store.lock()?.record(record)?;
+        pod::route_by_source(&prepared.netns, attached.index, &record.link).map_err(AddError::Kernel)?;
+    }
     capabilities::make(host, record)?;
     let mut result = record.result(prepared.before.clone(), prepared.dns.clone());
     let (earlier, ours) = (prepared.before.routes.len(), &attached.default_routes);
@@ -163,6 +170,7 @@ impl Prepared {
                 mac: self.mac.or(derived).unwrap_or(MacAddr::POD_GATEWAY),
                 mtu: self.mtu,
                 addresses,
+                source_rules: Vec::new(),
             },
             ports: self.ports.clone(),
             limits: Limits::new(self.bandwidth, id),

@@ -22,13 +22,15 @@ pub fn del(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Resul
     };
     let store = Store::new(&dirs.run);
     let mut host = Socket::open().map_err(UndoError::Kernel)?;
-    let Some(mut found) = store.find(key.id())? else {
-        return Ok(undo::unrecorded(&mut host, &store, key.id())?);
+    let mut found = loop {
+        let Some(found) = store.find(key.id())? else {
+            return Ok(undo::unrecorded(&mut host, &store, key.id())?);
+        };
+        if found.claim()? {
+            break found;
+        }
+        // Another DEL was faster, or the ADD that was waited for has replaced its record.
     };
-    if !found.claim()? {
-        // Another DEL was faster.
-        return Ok(());
-    }
     match found.read()? {
         Ok(record) => {
             record.belongs_to(&key)?;

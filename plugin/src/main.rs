@@ -37,10 +37,9 @@ fn main() -> ExitCode {
         Ok(stdin) => stdin,
         Err(error) => return refuse(&error.into(), Version::LATEST),
     };
-    match catch_unwind(AssertUnwindSafe(|| run(&invocation, &stdin))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(failure)) => refuse(&failure, NetConf::answer_version(&stdin)),
-        Err(_) => refuse(&panicked(), NetConf::answer_version(&stdin)),
+    match guarded(|| run(&invocation, &stdin)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => refuse(&failure, NetConf::answer_version(&stdin)),
     }
 }
 
@@ -84,15 +83,29 @@ fn require_version(conf: &NetConf, least: Version, verb: &str) -> Result<(), Fai
     })
 }
 
-/// The text of the panic itself goes to standard error.
-fn panicked() -> Failure {
-    Failure {
+/// Makes a panic a failure like any other; its own text goes to standard error.
+fn guarded(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let panicked = |_| Failure {
         code: Code::Internal,
         message: "the plugin has a defect and gave up; please report what it wrote to standard error".into(),
         details: None,
-    }
+    };
+    catch_unwind(AssertUnwindSafe(work)).map_err(panicked)?
 }
 
 fn exit(success: bool) -> ExitCode {
     if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_like_any_other() {
+        let failure = guarded(|| panic!("of a test")).unwrap_err();
+        assert_eq!(failure.code, Code::Internal);
+        assert_eq!(failure.to_json(Version::LATEST)["code"], 100);
+        assert_eq!(guarded(|| Ok(())), Ok(()));
+    }
 }

@@ -13,6 +13,7 @@ use minionet_netlink::netns::Netns;
 use minionet_netlink::pod::{self, Fate};
 use minionet_netlink::tc::{self, Destroy};
 use minionet_netlink::{Error, Socket};
+use nix::libc::{EIO, EMFILE, ENFILE};
 use thiserror::Error;
 
 use crate::capabilities::{self, CapabilityError};
@@ -53,6 +54,7 @@ impl Coded for UndoError {
 /// [`UndoError`]; the record is still there then, so that it can be tried again.
 pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
     mark(store, record);
+    unroute(record)?;
     capabilities::withdraw(host, record, Destroy::Now)?;
     pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
     capabilities::forget(host, record);
@@ -70,6 +72,7 @@ pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Res
         capabilities::withdraw(host, record, Destroy::Later)?;
         // Whatever is in the way of this, the slow way is there for.
         if let Some(netns) = open(&record.netns)
+            && pod::unroute(&netns, &record.link).is_ok()
             && let Ok(fate @ (Fate::Doomed | Fate::Absent)) = pod::doom(host, &netns, &record.link)
         {
             // The daemon hears of the withdrawn routes, and makes the kernel forget the connections
@@ -132,6 +135,23 @@ fn mark(store: &Store, record: &Record) {
     let _said = store.mark_leaving(record.key.id());
 }
 
+/// Removes the rules of the container, if it is still there. They name no device, so they do not go
+/// with one; most attachments have none.
+fn unroute(record: &Record) -> Result<(), UndoError> {
+    if record.link.source_rules.is_empty() {
+        return Ok(());
+    }
+    match Netns::open(Path::new(&record.netns.path)) {
+        Ok(netns) if is_that_of(&netns, &record.netns) => Ok(pod::unroute(&netns, &record.link)?),
+        Ok(_) => Ok(()),
+        // It may be there: the next attempt will tell. Anything else means that it is not.
+        Err(error) if error.is_temporary() || matches!(error.errno(), Some(EIO | EMFILE | ENFILE)) => {
+            Err(error.into())
+        }
+        Err(_) => Ok(()),
+    }
+}
+
 fn release(store: &Store, record: &Record) -> Result<(), UndoError> {
     let id = record.key.id();
     let mut locked = store.lock()?;
@@ -142,5 +162,9 @@ fn release(store: &Store, record: &Record) -> Result<(), UndoError> {
 /// The namespace of a record, if it is still at its path.
 pub(crate) fn open(netns: &NetnsRef) -> Option<Netns> {
     let found = Netns::open(Path::new(&netns.path)).ok()?;
-    ((found.device(), found.inode()) == (netns.device, netns.inode)).then_some(found)
+    is_that_of(&found, netns).then_some(found)
+}
+
+fn is_that_of(found: &Netns, netns: &NetnsRef) -> bool {
+    (found.device(), found.inode()) == (netns.device, netns.inode)
 }

@@ -5,6 +5,7 @@
 
 mod add;
 mod add_failure;
+mod beside;
 mod chain;
 mod check;
 mod config;
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         results::trials(),
         add::trials(),
         requests::trials(),
+        beside::trials(),
         add_failure::trials(),
         namespaces::trials(),
         del::trials(),

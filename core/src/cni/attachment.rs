@@ -4,6 +4,7 @@
 //! configuration in between.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use super::error::{Code, Coded};
 use super::ipam::{Assigned, Origin};
 use super::portmap::PortMapping;
 use super::result::{CniResult, Dns, Interface, IpConfig, Route};
-use crate::addr::MacAddr;
+use crate::addr::{Family, MacAddr};
+use crate::constants::SOURCE_TABLES;
 
 /// Version of the record's format; raised when an older reader would misunderstand a record.
 pub const SCHEMA: u32 = 1;
@@ -156,6 +158,31 @@ pub struct PodLink {
     pub mtu: u32,
     /// The pod's addresses, IPv4 first.
     pub addresses: Vec<Assigned>,
+    /// Where another interface of the container has the default route: by which rules packets
+    /// from these addresses leave through this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_rules: Vec<SourceRule>,
+}
+
+impl PodLink {
+    /// The rules by source address that an interface needs, by its number in the container: one
+    /// for each family whose default route is another's.
+    pub fn rules_beside(&self, index: u32, own_defaults: &[Family]) -> Vec<SourceRule> {
+        let beside = self.addresses.iter().filter(|a| !own_defaults.contains(&Family::of(a.address)));
+        let table = SOURCE_TABLES | index;
+        beside.map(|a| SourceRule { source: a.address, gateway: a.gateway, table }).collect()
+    }
+}
+
+/// A rule of the container: packets from an address are routed by a table of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRule {
+    /// The packets' source.
+    pub source: IpAddr,
+    /// Where the table's default route leads.
+    pub gateway: IpAddr,
+    /// The table's number.
+    pub table: u32,
 }
 
 /// The limits of an attachment's traffic.

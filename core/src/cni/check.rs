@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::attachment::Record;
+use super::attachment::{Record, SourceRule};
 use super::result::{CniResult, Interface};
 use crate::addr::{Family, MacAddr};
 
@@ -57,6 +57,8 @@ pub struct Observed {
     pub defaults: Vec<IpAddr>,
     /// Neighbours on it.
     pub pod_neighbours: Vec<Neighbour>,
+    /// The rules by source address of the record that are there, with the route they lead to.
+    pub source_rules: Vec<SourceRule>,
 }
 
 /// What differs, in words; nothing when all is as it should be. The result is the one that the
@@ -193,6 +195,12 @@ fn in_pod(record: &Record, result: &CniResult, end: &End, observed: &Observed, f
         if promised && !observed.defaults.contains(&gateway) {
             found.push(format!("the default route ({family}) via {gateway} is missing in the container"));
         }
+    }
+    for rule in link.source_rules.iter().filter(|rule| !observed.source_rules.contains(rule)) {
+        found.push(format!(
+            "the rule for packets from {}, or the default route of its table {}, is missing in the container: answers leave through another interface",
+            rule.source, rule.table
+        ));
     }
 }
 

@@ -61,6 +61,14 @@ pub enum RequestError {
         /// What stands there.
         text: String,
     },
+    /// The MAC of the host's end.
+    #[error("{origin}: {mac} is the MAC of the host's end of every pod's interface: request another")]
+    GatewayMac {
+        /// Where it stands.
+        origin: &'static str,
+        /// What stands there.
+        mac: MacAddr,
+    },
 }
 
 impl Coded for RequestError {
@@ -69,10 +77,12 @@ impl Coded for RequestError {
             RequestError::Conf(error) => error.code(),
             RequestError::Ports(error) => error.code(),
             RequestError::Bandwidth(error) => error.code(),
-            RequestError::Ip { origin, .. } | RequestError::Mac { origin, .. } if *origin == CNI_ARGS => {
-                Code::InvalidEnvironment
-            }
-            RequestError::Ip { .. } | RequestError::Mac { .. } => Code::InvalidConfig,
+            RequestError::Ip { origin, .. }
+            | RequestError::Mac { origin, .. }
+            | RequestError::GatewayMac { origin, .. } => match *origin {
+                CNI_ARGS => Code::InvalidEnvironment,
+                _ => Code::InvalidConfig,
+            },
         }
     }
 }
@@ -149,14 +159,18 @@ fn ip(origin: &'static str, text: &str) -> Result<IpAddr, RequestError> {
 }
 
 /// A MAC; empty is none. One for groups (its lowest bit set) or of zeros only is refused, as the
-/// kernel would.
+/// kernel would, and that of the other end of the link: the pod would take its gateway for itself.
 fn mac(origin: &'static str, text: &str) -> Result<Option<MacAddr>, RequestError> {
     let wrong = || RequestError::Mac { origin, text: text.to_owned() };
     if text.is_empty() {
         return Ok(None);
     }
     let mac: MacAddr = text.replace('-', ":").parse().map_err(|_| wrong())?;
-    if mac.0[0] & 1 == 1 || mac.0 == [0; 6] { Err(wrong()) } else { Ok(Some(mac)) }
+    match mac {
+        MacAddr::POD_GATEWAY => Err(RequestError::GatewayMac { origin, mac }),
+        MacAddr([first, ..]) if first & 1 == 1 || mac.0 == [0; 6] => Err(wrong()),
+        mac => Ok(Some(mac)),
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +197,7 @@ mod tests {
         assert_eq!(ips(json!({"args": {"cni": {"ips": ["10.0.0.6"]}}}), "IP=10.0.0.7"), ["10.0.0.6"]);
         assert_eq!(ips(json!({}), "IP=10.0.0.7/24,fd00::7"), ["10.0.0.7", "fd00::7"]);
         assert!(ips(json!({"args": {"cni": {"ips": []}}}), "IP=10.0.0.7").is_empty());
+        assert!(ips(json!({"runtimeConfig": {"ips": []}}), "IP=10.0.0.7").is_empty());
     }
 
     #[test]
@@ -207,6 +222,8 @@ mod tests {
         assert_eq!(code(json!({"runtimeConfig": {"ips": "10.0.0.1"}}), ""), Code::Decode);
         assert_eq!(code(json!({"runtimeConfig": {"mac": "00:00:00:00:00:00"}}), ""), Code::InvalidConfig);
         assert_eq!(code(json!({"runtimeConfig": []}), ""), Code::Decode);
+        assert_eq!(code(json!({"runtimeConfig": {"mac": "0E-67-00-00-00-01"}}), ""), Code::InvalidConfig);
+        assert_eq!(code(json!({}), "MAC=0e:67:00:00:00:01"), Code::InvalidEnvironment);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn record(name: Option<&str>, container: &str, addresses: &[(&str, &str)]) -> Re
             mac,
             mtu: 1450,
             addresses: addresses.iter().map(assigned).collect(),
+            source_rules: Vec::new(),
         },
         key,
         ports: Vec::new(),

@@ -5,6 +5,7 @@ use minionet_core::cni::attachment::PodLink;
 use minionet_core::cni::check::{End, Neighbour, Observed};
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 
+use super::sources;
 use crate::error::Error;
 use crate::link::{Link, Which};
 use crate::netns::Netns;
@@ -41,6 +42,7 @@ pub fn observe(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Obser
             }
         }
         observed.pod_neighbours.extend(known(&mut pod, inner.index, family)?);
+        observed.source_rules.extend(sources::found(&mut pod, inner.index, link, family)?);
     }
     observed.pod = Some(end(inner));
     Ok(observed)

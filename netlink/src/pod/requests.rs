@@ -111,7 +111,7 @@ pub(super) fn second_routes(index: u32, link: &PodLink, families: &[Family]) -> 
 }
 
 /// The gateway is on the link, and everything else behind it.
-fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
+pub(super) fn way_out(index: u32, gateway: IpAddr) -> [(PodStep, Request); 2] {
     let family = Family::of(gateway);
     [
         (PodStep::GatewayRoute(family), route::add(&on_link(index, gateway))),

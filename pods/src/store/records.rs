@@ -118,8 +118,8 @@ impl Found {
         Ok(is_same_file(&self.store.leaving_path(self.id), &own))
     }
 
-    /// Waits until nobody else works on the attachment; says whether its record is still there
-    /// then.
+    /// Waits until nobody else works on the attachment; says whether this record is still there
+    /// then. If not, there may be another in its place.
     ///
     /// # Errors
     /// [`StoreError::Locked`] after 20 seconds.
@@ -219,9 +219,11 @@ impl Locked<'_> {
         self.store.find(id)
     }
 
-    /// Writes the record of an ADD that begins, and keeps it locked.
+    /// Writes the record of an ADD, and keeps it locked.
     ///
-    /// The caller has made sure that there is none.
+    /// The caller has made sure that there is none, or has the journal of the one that this one
+    /// takes the place of, and keeps it until then: whoever waits for its lock finds it gone, and
+    /// looks again.
     ///
     /// # Errors
     /// [`StoreError::Io`]; nothing is left behind that anybody would mistake for a record.

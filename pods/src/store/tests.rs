@@ -39,6 +39,7 @@ fn record(key: &Key, space: &Space, addresses: Vec<Assigned>) -> Record {
             mac: MacAddr::POD_GATEWAY,
             mtu: 1450,
             addresses,
+            source_rules: Vec::new(),
         },
         ports: Vec::new(),
         limits: Limits::default(),

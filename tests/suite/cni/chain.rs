@@ -6,9 +6,9 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{CNI_PLUGINS, Need, Trial, trials};
-use netns_testbed::Node;
 use netns_testbed::cni::{CniCall, ConfigList};
 use netns_testbed::traffic::Ping;
+use netns_testbed::{Node, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -17,6 +17,13 @@ use super::support::*;
 pub fn trials() -> Vec<Trial> {
     trials![
         tuning_behind_us_works_in_every_version => [Need::Program("nft"), Need::CniPlugin("tuning")],
+        the_whole_list_works_in_every_version => [
+            Need::Program("nft"),
+            Need::Program("iptables"),
+            Need::CniPlugin("portmap"),
+            Need::CniPlugin("bandwidth"),
+            Need::CniPlugin("tuning")
+        ],
         behind_another_main_plugin_both_work => [Need::Program("nft"), Need::CniPlugin("ptp")],
         loopback_may_run_at_the_same_time => [Need::Program("nft"), Need::CniPlugin("loopback")],
         the_daemons_list_suits_every_runtime,
@@ -64,6 +71,64 @@ fn tuning_behind_us_works_in_every_version() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Case 89: everything that is commonly chained, behind ours.
+fn the_whole_list_works_in_every_version() -> Result<()> {
+    on_node(|node| {
+        let programs = programs(node)?;
+        let mut sandbox = Sandbox::new(node, "c1")?;
+        let wishes = json!({
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+            "bandwidth": {"ingressRate": 16_000_000, "ingressBurst": 800_000,
+                          "egressRate": 16_000_000, "egressBurst": 800_000},
+        });
+        sandbox.attachment.capabilities = wishes.as_object().cloned().context("an object")?;
+        let plugins = json!([
+            {"type": "minionet"},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+            {"type": "tuning", "mtu": 1300},
+        ]);
+        let mut before = None;
+        for version in ["0.3.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"] {
+            let list = list(version, &plugins)?;
+            let result = list.add(node, programs.path(), &sandbox.attachment).context(version)?;
+            ensure!(result["cniVersion"] == version, "{result}");
+            let pod = address(&result)?.parse()?;
+            Ping::to(pod).send(node, PATIENT).context(version)?;
+            if version >= "0.4.0" {
+                // Debian's portmap (1.1.1) looks for the rules of each family in both, and never
+                // succeeds where there is one.
+                let others = list_without(&plugins, "portmap");
+                let list = self::list(version, &json!(others))?;
+                list.check(node, programs.path(), &sandbox.attachment, &result).context(version)?;
+            }
+            list.delete(node, programs.path(), &sandbox.attachment, &result).context(version)?;
+            sandbox.has(&["lo"])?;
+            match &before {
+                // The chains of portmap that belong to nobody stay from the first time on.
+                None => {
+                    eventually("the interface to be gone", PATIENT, || gone(node, &result))?;
+                    before = Some(HostState::of(node)?);
+                }
+                Some(before) => before.returns(node).context(version)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn list_without(plugins: &Value, kind: &str) -> Vec<Value> {
+    plugins.as_array().into_iter().flatten().filter(|plugin| plugin["type"] != kind).cloned().collect()
+}
+
+/// The host's end of a result is destroyed.
+fn gone(node: &Node, result: &Value) -> Result<()> {
+    let links = node.exec(["ip", "-o", "link"])?;
+    let name = result["interfaces"][0]["name"].as_str().context("a name")?;
+    ensure!(!links.contains(name), "{links}");
+    Ok(())
 }
 
 /// Case 34 with a real plugin: the other's interface and routes are left as they are.

@@ -178,7 +178,7 @@ fn a_requested_mac_is_given() -> Result<()> {
     })
 }
 
-/// Multicast, zero, and what is none.
+/// Multicast, zero, the host end's own, and what is none.
 fn macs_that_no_interface_can_have_are_refused() -> Result<()> {
     on_node(|node| {
         let before = HostState::of(node)?;
@@ -187,6 +187,7 @@ fn macs_that_no_interface_can_have_are_refused() -> Result<()> {
             "01:00:5e:00:00:01",
             "ff:ff:ff:ff:ff:ff",
             "00:00:00:00:00:00",
+            "0e:67:00:00:00:01",
             "0a:00",
             "x",
             "0a:00:00:00:00:01:02",

@@ -193,6 +193,7 @@ fn a_previous_result_is_passed_on() -> Result<()> {
 /// What an earlier plugin says of an interface that it does not list, must not become true by ours.
 fn a_previous_result_that_points_nowhere_is_not_made_to_point_at_us() -> Result<()> {
     on_node(|node| {
+        let before = HostState::of(node)?;
         let sandbox = Sandbox::new(node, "c1")?;
         for position in [0, 1, 2, 99] {
             let previous =
@@ -200,12 +201,11 @@ fn a_previous_result_that_points_nowhere_is_not_made_to_point_at_us() -> Result<
             let result = result_of(node, &sandbox, &conf_with(json!({"prevResult": previous})))?;
             ensure!(result["ips"][0] == json!({"address": "192.168.7.2/24"}), "{result:#}");
         }
-        let before = HostState::of(node)?;
         for version in [json!("9.9.9"), json!(1)] {
             let conf = conf_with(json!({"prevResult": {"cniVersion": version, "ips": []}}));
             fails(&call(node, "ADD", &sandbox.attachment, &conf)?, 6, &["prevResult", "cniVersion"])?;
         }
-        before.is_that_of(node)
+        before.returns(node)
     })
 }
 

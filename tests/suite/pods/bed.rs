@@ -61,6 +61,10 @@ pub fn traces(node: &Node, sandbox: &Sandbox) -> Result<BTreeSet<String>> {
             let mut socket = Socket::open()?;
             let mut found: BTreeSet<String> =
                 socket.links()?.into_iter().map(|link| format!("link {} {}", link.name, host)).collect();
+            for family in [Family::V4, Family::V6] {
+                let rules = socket.rules(family, ROUTE_PROTOCOL_POD)?;
+                found.extend(rules.into_iter().map(|rule| format!("{rule:?}")));
+            }
             if !host {
                 return Ok(found);
             }

@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 pub enum Fault {
     /// The program is killed (SIGKILL) before the call.
     Kill,
-    /// The call is not made, and fails with this error.
+    /// The call is not made, and fails with this error; one that closes is made, and fails.
     Error(Errno),
     /// Neither this call nor any that is counted after it is made; all fail with this error. So
     /// what was done cannot be undone either.
@@ -158,7 +158,9 @@ impl Tracer {
                     Fault::Kill => {}
                     Fault::Error(_) | Fault::Errors(_) => {
                         *state = Inside::FailingCall;
-                        registers::cancel(pid)?;
+                        if !happens_all_the_same(&call) {
+                            registers::cancel(pid)?;
+                        }
                     }
                 }
                 self.calls += 1;
@@ -173,6 +175,12 @@ impl Tracer {
         }
         go_on(pid, None)
     }
+}
+
+/// Whether a call has its effect also when it fails: close(2) releases the descriptor, and with it
+/// the locks of its file.
+fn happens_all_the_same(call: &str) -> bool {
+    number(call) == Some(libc::SYS_close)
 }
 
 /// Lets a thread go on to its next call; it may have been killed with the others by now.

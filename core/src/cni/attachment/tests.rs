@@ -28,6 +28,7 @@ fn record() -> Record {
             mac: MacAddr::pod("10.32.1.5".parse().unwrap()),
             mtu: 1450,
             addresses: vec![assigned("10.32.1.5", "10.32.1.1"), assigned("fd00:32:0:1::5", "fd00:32:0:1::1")],
+            source_rules: Vec::new(),
         },
         ports: Vec::new(),
         limits: Limits::default(),
@@ -82,6 +83,21 @@ fn a_record_survives_the_round_trip() {
     assert_eq!(Record::parse(record.key.id(), record.to_text().as_bytes()).unwrap(), record);
     assert!(record.belongs_to(&record.key).is_ok());
     assert!(record.belongs_to(&key("minionet", "c2", "eth0")).is_err());
+}
+
+#[test]
+fn rules_by_source_are_for_the_families_whose_default_route_is_anothers() {
+    let mut record = record();
+    let rules = record.link.rules_beside(3, &[Family::V4]);
+    let [rule] = rules[..] else { panic!("{rules:?}") };
+    assert_eq!(rule.source, record.link.addresses[1].address);
+    assert_eq!((rule.gateway, rule.table), (record.link.addresses[1].gateway, 0x8000_0003));
+    assert_eq!(record.link.rules_beside(i32::MAX as u32, &[])[0].table, u32::MAX);
+    assert!(record.link.rules_beside(3, &[Family::V4, Family::V6]).is_empty());
+    // Nothing is said of what is not there, as before there was such a thing.
+    assert!(!record.to_text().contains("source_rules"));
+    record.link.source_rules = rules;
+    assert_eq!(Record::parse(record.key.id(), record.to_text().as_bytes()).unwrap(), record);
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn record() -> Record {
             mac: MacAddr::pod(ip("10.32.1.5")),
             mtu: 1450,
             addresses: vec![assigned("10.32.1.5", "10.32.1.1"), assigned("fd00::5", "fd00::1")],
+            source_rules: Vec::new(),
         },
         ports: Vec::new(),
         limits: Limits::default(),
@@ -61,6 +62,7 @@ fn whole() -> Observed {
         on_link: gateways.clone(),
         defaults: gateways.clone(),
         pod_neighbours: gateways.iter().map(|g| (*g, record.link.host_mac)).collect(),
+        source_rules: Vec::new(),
     }
 }
 
@@ -133,6 +135,18 @@ fn a_default_route_that_was_not_promised_is_not_missed() {
     let mut second = result();
     second.routes.clear();
     assert_eq!(differences(&record(), &second, &observed), [""; 0]);
+}
+
+#[test]
+fn rules_by_source_are_missed_where_they_were_made() {
+    let mut beside = record();
+    beside.link.source_rules = beside.link.rules_beside(2, &[Family::V4]);
+    let mut observed = whole();
+    observed.source_rules = beside.link.source_rules.clone();
+    assert_eq!(differences(&beside, &result(), &observed), [""; 0]);
+    observed.source_rules.clear();
+    let found = differences(&beside, &result(), &observed);
+    assert!(found.len() == 1 && found[0].contains("from fd00::5"), "{found:?}");
 }
 
 #[test]
