@@ -13,6 +13,7 @@
 //!   neighbour protocol 109, forwarding entries whose MAC has our prefix.
 
 mod diff;
+pub mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Device {
     /// Its name, at most 15 octets.
     pub name: String,
@@ -183,7 +184,7 @@ impl Observed {
 }
 
 /// One change to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// Delete the device with our name, which cannot be changed into what it should be.
     DeleteDevice {
