@@ -4,6 +4,7 @@
 //! that was programmed earlier is remembered.
 
 mod report;
+mod settle;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use minionet_core::addr::{Cidr, Family};
+use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
 use minionet_core::membership::{Membership, Outcome, Round, Scope};
-use minionet_core::overlay::{self, Change, Device, Local, Overlay};
+use minionet_core::overlay::{self, Device, Local};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::Socket;
 use minionet_netlink::link::{Link, Which};
 use minionet_netlink::monitor::Interest;
-use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -32,10 +33,8 @@ use crate::probe::Probe;
 use crate::run::random;
 use crate::{keep, sysctls};
 
-use self::report::{log, report};
-
-/// How often a difference is computed, applied and verified before the next event is awaited.
-const ROUNDS: usize = 3;
+use self::report::log;
+use self::settle::{Settler, Wanted};
 
 /// MTU of Ethernet in octets (RFC 894); assumed until an interface says another.
 const ETHERNET_MTU: u32 = 1500;
@@ -58,6 +57,7 @@ pub struct Node {
     asked: bool,
     /// What the kernel should hold, as it was computed last.
     wanted: State,
+    settler: Settler,
     /// When the last complete answer came; the start, while there was none.
     answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
@@ -78,16 +78,6 @@ struct Own {
     me: NodePlan,
     /// Who is in it is a neighbour on the underlay.
     subnet: Cidr,
-}
-
-/// What the kernel refused.
-struct Refused {
-    /// For people.
-    text: String,
-    /// Whether the device itself is as it should be: single peers may be missing then.
-    device_works: bool,
-    /// How many routes to peers are missing because of it.
-    routes: usize,
 }
 
 impl Node {
@@ -112,6 +102,7 @@ impl Node {
             trouble: None,
             asked: false,
             wanted: State::default(),
+            settler: Settler::new(clock),
             answered: Instant::now(),
             trusted: false,
             saved: keep::Saved::default(),
@@ -121,6 +112,8 @@ impl Node {
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
                 chains: Vec::new(),
+                pod_links: HOST_IFNAME_PREFIX.to_owned(),
+                refused: None,
             },
             underlay_mtu: ETHERNET_MTU,
         };
@@ -161,6 +154,8 @@ impl Node {
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
         self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
+        // Who changes the configuration may have changed more.
+        self.settler.hurry();
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
             self.own = Some(self.become_node(identity)?);
@@ -199,7 +194,9 @@ impl Node {
 
     /// Compares what the kernel holds with what it should hold, and repairs.
     pub fn reconcile(&mut self) {
-        match self.try_reconcile() {
+        let result = self.try_reconcile();
+        self.settler.rest();
+        match result {
             Ok(()) => {
                 if self.trouble.take().is_some() {
                     info!("the trouble is over");
@@ -211,11 +208,21 @@ impl Node {
                 let text = format!("{error:#}");
                 // Once, not with every round.
                 if self.trouble.as_ref() != Some(&text) {
-                    error!("{text}");
+                    error!("{text}{}", self.settler.prospect());
                 }
                 self.trouble = Some(text);
             }
         }
+    }
+
+    /// How long to wait before what the kernel refused is tried again.
+    pub fn again(&self) -> Option<Duration> {
+        self.settler.again()
+    }
+
+    /// Takes in that what was in the way of what the kernel refused may be gone.
+    pub fn way_free(&mut self) {
+        self.settler.hurry();
     }
 
     fn try_reconcile(&mut self) -> Result<()> {
@@ -224,15 +231,19 @@ impl Node {
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
         let (encapsulation, assigned) = (self.config.encapsulation, &own.plan.assigned());
-        let local = Local { me: &own.me, subnet: own.subnet, underlay, encapsulation, assigned };
+        let below = underlay.map(|(index, _)| index);
+        let local = Local { me: &own.me, subnet: own.subnet, underlay: below, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
         let ipv6_pods = own.me.block(Family::V6).is_some();
         sysctls::forwarding(ipv6_pods)?;
-        let refused = self.settle(&wanted)?;
+        let wanted_now = Wanted { overlay: &wanted, underlay, trusted: self.trusted };
+        self.interest.links = self.settler.settle(&mut self.socket, &wanted_now)?;
+        let refused = self.settler.trouble();
+        self.interest.refused = refused.is_some().then(|| self.settler.refused_routes().collect());
         // What the kernel refuses is told here, and is no fault of single attachments.
-        let routes = refused.as_ref().map_or(0, |refused| refused.routes);
+        let routes = self.settler.refused_routes().count();
         self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
         sysctls::device(ipv6_pods)?;
         sysctls::both_ways(&own.identity.interface)?;
@@ -241,12 +252,12 @@ impl Node {
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
-        if refused.as_ref().is_none_or(|r| r.device_works) {
+        if self.settler.device_works() {
             keep::announce(&self.config.cni_conf_dir)?;
         }
         identified?;
         filtered?;
-        refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
+        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
     }
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
@@ -309,8 +320,9 @@ impl Node {
         Ok(addresses.iter().filter_map(local).collect())
     }
 
-    /// What the VTEP should be, and the number of the interface below it, if that is there.
-    fn device(&mut self, own: &Own) -> Result<(Device, Option<u32>)> {
+    /// What the VTEP should be, and the number of the interface below it and whether it is up, if
+    /// it is there.
+    fn device(&mut self, own: &Own) -> Result<(Device, Option<(u32, bool)>)> {
         let link = self.socket.link(Which::Name(&own.identity.interface))?;
         let underlay = own.plan.underlay();
         let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
@@ -324,55 +336,7 @@ impl Node {
             mac: own.me.mac,
             mtu: overlay::overlay_mtu(underlay, self.underlay_mtu),
         };
-        Ok((device, link.map(|l| l.index)))
-    }
-
-    /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay) -> Result<Option<Refused>> {
-        let mut refused = None;
-        for _ in 0..ROUNDS {
-            let observed = kernel::read(&mut self.socket, DEVICE)?;
-            self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
-            let mut changes = overlay::diff(wanted, &observed)?;
-            if !self.trusted {
-                // DNS has not spoken yet.
-                overlay::keep_peers(&mut changes, wanted);
-            }
-            if changes.is_empty() {
-                return Ok(None);
-            }
-            report(&changes);
-            let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
-            refused = self.explain(&wanted.device, &failures)?;
-        }
-        Ok(refused)
-    }
-
-    /// Says what the kernel refused: the first refusal in full, and how many more there are.
-    fn explain(&mut self, device: &Device, failures: &[Failure]) -> Result<Option<Refused>> {
-        let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
-        let Some(first) = texts.first() else { return Ok(None) };
-        let more = match texts.len() {
-            1 => String::new(),
-            n => format!(", and {} more", n - 1),
-        };
-        let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
-        let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
-        let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
-        let routes = failures.iter().filter(route).count();
-        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
-    }
-
-    /// Names the device that has our VNI and port, if one does.
-    fn rival(&mut self, device: &Device) -> Result<String> {
-        let same = |l: &&Link| l.vxlan.as_ref().is_some_and(|v| v.vni == device.vni && v.port == device.port);
-        Ok(self.socket.links()?.iter().find(same).map_or(String::new(), |link| {
-            format!(
-                ": the device {} has them already; remove it, or set vni or port on every node",
-                link.name
-            )
-        }))
+        Ok((device, link.map(|l| (l.index, l.up))))
     }
 
     /// Makes the nft table what it should be.

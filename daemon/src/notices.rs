@@ -1,7 +1,7 @@
 //! Notifications of the kernel, awaited.
 
 use anyhow::{Context, Result};
-use minionet_netlink::monitor::{Interest, Monitor, Source};
+use minionet_netlink::monitor::{Interest, Monitor, Noticed, Source};
 use tokio::io::Interest as Ready;
 use tokio::io::unix::AsyncFd;
 use tracing::debug;
@@ -21,11 +21,11 @@ impl Notices {
         Ok(Notices { route: listen(Source::Route)?, nft: listen(Source::Nft)? })
     }
 
-    /// Waits for notifications; says whether something of interest was changed.
+    /// Waits for notifications; says whether they are of interest.
     ///
     /// # Errors
     /// When a socket is of no use any more.
-    pub async fn next(&mut self, interest: &Interest) -> Result<bool> {
+    pub async fn next(&mut self, interest: &Interest) -> Result<Noticed> {
         let mut ready = tokio::select! {
             ready = self.route.readable_mut() => ready?,
             ready = self.nft.readable_mut() => ready?,
@@ -35,7 +35,7 @@ impl Notices {
         if noticed.overrun {
             debug!("notifications were lost: the tables are read again");
         }
-        Ok(noticed.changed)
+        Ok(noticed)
     }
 }
 
