@@ -14,6 +14,8 @@ use crate::overlay::{DEVICE, PATIENT, PORT, ip, pod_per_node};
 
 /// The comments of the rules that drop.
 const NOT_A_MEMBER: &str = "not a member";
+/// The comment of the rule that counts and lets pass.
+const OF_ANOTHER: &str = "of another network";
 const PRETENDS: &str = "a pod that pretends to be a node";
 const FORGED: &str = "not the pod's own address";
 
@@ -137,9 +139,15 @@ fn a_foreign_network_on_the_same_port_is_left_alone_and_kept_out() -> Result<()>
         let capture = Capture::start(&pods[1], "eth0")?;
         let (node, target) = (cluster.node(0), cluster.node(1));
         let before = counted(target, NOT_A_MEMBER)?;
+        pods[0].ping(pods[1].address(), PATIENT)?;
+        ensure!(counted(target, OF_ANOTHER)? == 0, "packets of our own were counted");
         let foreign = plausible(&pods, b"of another network")?;
-        for vni in [0, 1, VNI - 1, VNI + 1, 0x00ff_ffff] {
-            tunnel(node, target.address(), &vxlan(vni, &foreign))?;
+        // From a member and from a stranger.
+        for (sent, from) in (1..).zip([&**node, cluster.dns_host()]) {
+            for vni in [0, 1, VNI - 1, VNI + 1, 0x00ff_ffff] {
+                tunnel(from, target.address(), &vxlan(vni, &foreign))?;
+            }
+            expect_counted(target, OF_ANOTHER, 0, sent * 5)?;
         }
         // A header without the flag that says that the identifier is valid.
         let mut invalid = vxlan(VNI, &foreign);
@@ -159,6 +167,7 @@ fn a_foreign_network_on_the_same_port_is_left_alone_and_kept_out() -> Result<()>
             ))?;
         }
         netns_testbed::traffic::Ping::to(ip("192.0.2.1")).send(other, PATIENT)?;
+        ensure!(counted(target, OF_ANOTHER)? > 10, "it was not counted");
         ensure!(counted(target, NOT_A_MEMBER)? == before, "packets of others were dropped");
         pods[0].ping(pods[1].address(), PATIENT)?;
         Ok(())
@@ -222,6 +231,8 @@ fn the_same_over_an_ipv6_underlay() -> Result<()> {
             tunnel(cluster.dns_host(), target.address(), &vxlan(VNI, &large))?;
         }
         expect_counted(target, NOT_A_MEMBER, before, 2 * TIMES)?;
+        tunnel(node, target.address(), &vxlan(VNI + 1, &good))?;
+        expect_counted(target, OF_ANOTHER, 0, 1)?;
         let before = counted(node, PRETENDS)?;
         let ways =
             [node.address(), target.address(), ip("fd00:32:0:1::1"), ip("fd00:32:0:2::1"), ip("10.32.1.1")];
