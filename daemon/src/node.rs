@@ -113,6 +113,7 @@ impl Node {
                 table: NFT_TABLE.to_owned(),
                 chains: Vec::new(),
                 pod_links: HOST_IFNAME_PREFIX.to_owned(),
+                settings: sysctls::silent(),
                 refused: None,
             },
             underlay_mtu: ETHERNET_MTU,
@@ -245,7 +246,7 @@ impl Node {
         // What the kernel refuses is told here, and is no fault of single attachments.
         let routes = self.settler.refused_routes().count();
         self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
-        sysctls::device(ipv6_pods)?;
+        sysctls::device()?;
         sysctls::both_ways(&own.identity.interface)?;
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.

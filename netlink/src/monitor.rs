@@ -50,6 +50,8 @@ pub struct Interest {
     pub chains: Vec<(String, String)>,
     /// How the names of devices begin that are in nobody's way: those of pods.
     pub pod_links: String,
+    /// Kernel settings that matter and that netlink does not tell of, below `/proc/sys/net`.
+    pub settings: Vec<String>,
     /// Set while the kernel refuses anything: where the routes lead that are among it.
     pub refused: Option<BTreeSet<Cidr>>,
 }

@@ -8,7 +8,7 @@ fn interest() -> Interest {
         table: "minionet".into(),
         chains: vec![("filter".into(), "FORWARD".into())],
         pod_links: "mnet".into(),
-        refused: None,
+        ..Interest::default()
     }
 }
 

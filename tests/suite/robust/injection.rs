@@ -20,15 +20,15 @@ const PRETENDS: &str = "a pod that pretends to be a node";
 const FORGED: &str = "not the pod's own address";
 
 /// The network identifier where none is configured.
-const VNI: u32 = 4097;
+pub const VNI: u32 = 4097;
 /// What each sender repeats.
 const TIMES: u64 = 5;
 /// The port of the pods that bad packets are for; nobody listens there.
 const TARGET: u16 = 7777;
 /// The MACs of the nodes' ends of the tunnel: a prefix and the number of the node.
-const VTEPS: [[u8; 6]; 2] = [[0x0e, 0x6d, 0, 0, 0, 1], [0x0e, 0x6d, 0, 0, 0, 2]];
+pub const VTEPS: [[u8; 6]; 2] = [[0x0e, 0x6d, 0, 0, 0, 1], [0x0e, 0x6d, 0, 0, 0, 2]];
 /// Pods of both families.
-const CONFIG: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
+pub const CONFIG: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -55,13 +55,13 @@ fn datagram(macs: [[u8; 6]; 2], from: IpAddr, to: IpAddr, payload: &[u8]) -> Res
 }
 
 /// A frame in VXLAN: RFC 7348, section 5.
-fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
+pub fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = vni.to_be_bytes();
     [&[0x08, 0, 0, 0, a, b, c, 0], frame].concat()
 }
 
 /// Sends a datagram to the overlay's port of a host.
-fn tunnel(from: &Namespace, to: IpAddr, payload: &[u8]) -> Result<()> {
+pub fn tunnel(from: &Namespace, to: IpAddr, payload: &[u8]) -> Result<()> {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let socket = from.run(|| UdpSocket::bind((any, 0)))?.context("open a socket")?;
     socket.send_to(payload, SocketAddr::from((to, PORT))).with_context(|| format!("send to {to}"))?;
