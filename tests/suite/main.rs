@@ -10,6 +10,7 @@ mod capabilities;
 mod cni;
 mod cri;
 mod demo;
+mod docs;
 mod overlay;
 mod pods;
 mod probe;
@@ -37,7 +38,9 @@ fn trials() -> Vec<Trial> {
         robust::trials(),
         testbed::trials(),
     ];
-    groups.into_iter().flatten().collect()
+    let mut all: Vec<Trial> = groups.into_iter().flatten().collect();
+    all.extend(docs::trials(&all));
+    all
 }
 
 fn main() -> ExitCode {

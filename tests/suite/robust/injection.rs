@@ -33,6 +33,7 @@ pub const CONFIG: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
 pub fn trials() -> Vec<Trial> {
     trials![
         only_members_get_vxlan_into_a_pod => [Need::Program("nft")],
+        a_members_address_is_all_that_a_member_is_known_by,
         a_foreign_network_on_the_same_port_is_left_alone_and_kept_out => [Need::Program("nft")],
         a_pod_cannot_pretend_to_be_a_node => [Need::Program("nft")],
         a_pod_cannot_forge_its_address => [Need::Program("nft")],
@@ -129,6 +130,26 @@ fn only_members_get_vxlan_into_a_pod() -> Result<()> {
             ensure!(capture.frames().iter().any(|frame| carries(frame, b"joined")), "it is not heard");
             anyhow::Ok(())
         })?;
+        Ok(())
+    })
+}
+
+/// What the design cannot keep out, so that nobody believes that it does.
+fn a_members_address_is_all_that_a_member_is_known_by() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).run(|cluster| {
+        let pods = pod_per_node(cluster)?;
+        let capture = Capture::start(&pods[1], "eth0")?;
+        let (stranger, target) = (cluster.dns_host(), cluster.node(1));
+        let shown = target.json(["ip", "-j", "link", "show", "eth0"])?;
+        let mac: MacAddr = shown[0]["address"].as_str().context("a hardware address")?.parse()?;
+        let inner = vxlan(VNI, &plausible(&pods, b"in a member's name")?);
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0x66], mac.0)
+            .ipv4([172, 20, 0, 1], [172, 20, 0, 2], 64)
+            .udp(50_000, PORT)
+            .write(&mut frame, &inner)?;
+        stranger.send_frame("eth0", &frame)?;
+        capture.wait_for("the packet", PATIENT, |frame| carries(frame, b"in a member's name"))?;
         Ok(())
     })
 }
