@@ -68,7 +68,9 @@ fn a_mistake_at_a_reload_changes_nothing() -> Result<()> {
         let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
         wait_for_tables(node, &tables_for([2]))?;
         let before = node.read("/run/minionet/node.json")?;
-        for (config, said) in [("vni = 0\n", "vni"), ("pod_network = \"10.32.0.0/30\"\n", "pod_network")] {
+        for (config, said) in
+            [("vni = 0\n", "vni"), ("pod_network = \"10.32.0.0/30\"\n", "does not fit 10.32.0.0/30")]
+        {
             node.write("/etc/minionet/minionet.toml", config)?;
             node.signal_daemon(Signal::SIGHUP)?;
             eventually("the refusal", PATIENT, || {
