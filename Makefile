@@ -1,5 +1,6 @@
 # `make demo`: a cluster of minions with DNS, and pods that talk.  `make test`: all tests.
-# Both do all the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
+# `make bench`: figures beside rivals and floors.
+# All do the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
 
 CARGO ?= cargo
 # Options of the demo, for example: make demo ARGS="--nodes 10 --ipv6 --json"
@@ -9,7 +10,11 @@ ARGS ?=
 # the container runtime, which are then reported as ignored.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || echo sudo env "PATH=$$PATH" "HOME=$$HOME")
 
-.PHONY: demo test lint build
+# The caller compiles and root only runs, so that nothing in target/ becomes root's; unless an
+# earlier run, as in `sudo cargo test`, has left files there that only root may replace.
+COMPILE := $(shell [ -z "$$(find target -maxdepth 4 ! -user "$$(id -u)" -print -quit 2>/dev/null)" ] || echo '$(AS_ROOT)')
+
+.PHONY: demo test bench lint build deb
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
@@ -24,8 +29,23 @@ demo:
 
 test:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables-nft:iptables ping:iputils-ping containerd:containerd crun:crun \
-	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
-	$(AS_ROOT) $(CARGO) test
+	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins /lib/systemd/systemd:systemd \
+	  named:bind9 dig:bind9-dnsutils knotd:knot dnsmasq:dnsmasq-base faketime:faketime promtool:prometheus
+	@$(COMPILE) $(CARGO) build --workspace --bins
+	@$(COMPILE) $(CARGO) test --no-run
+	@previous=$$($(COMPILE) env CARGO="$(CARGO)" scripts/previous) && \
+	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" $(CARGO) test
+
+# What is measured is built as it is shipped: the plugin, and the floor beside it, in the profile
+# of its own. Without ARGS every row is measured, and BENCHMARKS.md renewed.
+bench:
+	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables:iptables iperf3:iperf3 sockperf:sockperf \
+	  /usr/lib/cni/bridge:containernetworking-plugins
+	@$(CARGO) build --profile plugin -p minionet-plugin -p minionet-floor
+	@$(CARGO) build --release -p minionet-daemon -p minionet-bench
+	@$(AS_ROOT) $(CARGO) run --quiet --release -p minionet-bench -- $(or $(ARGS),$(BENCH_ALL))
+
+BENCH_ALL := --json docs/bench/results.json --plot docs/bench --markdown BENCHMARKS.md
 
 lint:
 	$(CARGO) fmt --all --check
@@ -33,3 +53,8 @@ lint:
 
 build:
 	$(CARGO) build --release
+
+# The Debian package, as target/minionet.deb.
+deb: build
+	@scripts/need dpkg-deb:dpkg xz:xz-utils
+	scripts/deb "$$(dirname target/*/release/minionetd)" target/minionet.deb

@@ -5,12 +5,15 @@
 //! value by value, flags before environment before file, and every problem is reported, not
 //! only the first, each with the place where the value was written.
 
+pub mod document;
 mod parse;
+mod registration;
 mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -23,6 +26,7 @@ pub use self::source::{Layer, Place, Value};
 use crate::addr::Cidr;
 use crate::overlay::Encapsulation;
 use crate::plan::{AddressPlan, PlanError, PlanSpec, PodNetwork};
+use crate::register;
 
 /// Checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,16 +73,42 @@ pub struct Config {
     pub probe_port: Option<u16>,
     /// Time between two probes of a peer that answers.
     pub probe_interval: Duration,
+    /// Where metrics and health are served; nowhere if none.
+    pub metrics_address: Option<Endpoint>,
+    /// Whether every peer gets metrics of its own.
+    pub metrics_every_peer: bool,
+    /// UDP port on which traces of other nodes are answered; none for no answers.
+    pub trace_port: Option<u16>,
     /// Whether pods' connections to the outside get the node's address.
     pub masquerade: bool,
     /// Destinations outside the pod networks to which pods keep their address.
     pub masquerade_exempt: Vec<Cidr>,
+    /// How this node registers itself in DNS.
+    pub register: register::Settings,
     /// Directory of the configuration list for the container runtime; empty means none.
     pub cni_conf_dir: String,
     /// What is logged, in the syntax of tracing's `EnvFilter`.
     pub log_level: String,
     /// How it is logged.
     pub log_format: LogFormat,
+}
+
+/// Where something is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address and port of TCP.
+    Tcp(SocketAddr),
+    /// The absolute path of a socket.
+    Unix(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "http://{address}"),
+            Endpoint::Unix(path) => f.write_str(path),
+        }
+    }
 }
 
 /// How log lines are written.
@@ -119,8 +149,16 @@ impl Config {
 
     /// The names that are resolved: `{role}.{cluster}.{domain}`, fully qualified.
     pub fn names(&self) -> Vec<String> {
-        let name = |role: &String| format!("{role}.{}.{}.", self.cluster_name, self.domain);
-        self.roles.iter().map(name).collect()
+        self.roles.iter().map(|role| self.name(role)).collect()
+    }
+
+    /// The name that gets this node's record, if it registers itself.
+    pub fn registered_name(&self) -> String {
+        self.name(&self.register.role)
+    }
+
+    fn name(&self, role: &str) -> String {
+        format!("{role}.{}.{}.", self.cluster_name, self.domain)
     }
 
     /// The plan, given the subnet of the node's own address for the case that no node networks

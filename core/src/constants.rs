@@ -47,6 +47,15 @@ pub const STATE_DIR: &str = "/var/lib/minionet";
 /// The configuration file.
 pub const CONFIG_FILE: &str = "/etc/minionet/minionet.toml";
 
+/// The file that makes a node a minion, on image-based installs; `EnvironmentFile=` of its services.
+pub const MINIONS_FILE: &str = "/etc/sysconfig/kubernetes-minions";
+
+/// The file that makes a node a master, and then it is no minion.
+pub const MASTERS_FILE: &str = "/etc/sysconfig/kubernetes-masters";
+
+/// Where container runtimes look for plugins.
+pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
+
 /// Where container runtimes look for network configurations.
 pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
 

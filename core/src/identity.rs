@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::addr::{Cidr, CidrError, Family};
@@ -79,7 +79,7 @@ pub struct Identity {
 }
 
 /// Why an address was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The operator said so by `node_ip`.
@@ -211,6 +211,13 @@ pub fn choose(evidence: &Evidence<'_>) -> Result<Identity, IdentityError> {
         0 => Err(IdentityError::NoAnswer),
         listed => Err(IdentityError::NotListed { local: names(&usable), listed }),
     }
+}
+
+/// The only interface that has an address which other nodes could reach, if there is only one.
+pub fn sole_interface(local: &[LocalAddress]) -> Option<String> {
+    let mut interfaces = local.iter().filter(|l| is_usable(l)).map(|l| &l.interface);
+    let first = interfaces.next()?;
+    interfaces.all(|other| other == first).then(|| first.clone())
 }
 
 impl Identity {

@@ -16,15 +16,25 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod constants;
+pub mod doctor;
 pub mod forward;
 pub mod handoff;
 pub mod health;
+pub mod histogram;
 pub mod identity;
+pub mod install;
 pub mod membership;
+pub mod metrics;
 pub mod nft;
 pub mod overlay;
 pub mod plan;
 pub mod probe;
+pub mod register;
+pub mod state;
+pub mod status;
+pub mod trace;
+pub mod tuning;

@@ -1,8 +1,9 @@
 //! The overlay in the kernel: what it should be, what it is, and the changes between the two.
 //!
 //! [`desired`] computes what the kernel should hold from the plan and the peers, [`diff`]
-//! compares it with what was read back. Nothing is remembered between two rounds: the kernel
-//! is the only record of what the kernel holds.
+//! compares it with what was read back. Nothing that is remembered is trusted: the kernel is the
+//! only record of what the kernel holds. [`additions`] tells what is new against an earlier state,
+//! for those who cannot wait for the reading.
 //!
 //! Architecture invariants:
 //! * Applying `diff(desired, observed)` makes the observed state equal to the desired one, and
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::diff::{NameTaken, diff, keep_peers};
 use crate::addr::{Cidr, Family, MacAddr};
@@ -29,7 +30,7 @@ use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Its name, at most 15 octets.
     pub name: String,
@@ -46,7 +47,7 @@ pub struct Device {
 }
 
 /// What the overlay should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Overlay {
     /// The VTEP.
     pub device: Device,
@@ -66,7 +67,7 @@ pub struct Overlay {
 }
 
 /// Where the packets to a peer's pods go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {
     /// Into the overlay, to the address of the peer's VTEP.
     Vtep(IpAddr),
@@ -84,7 +85,7 @@ impl NextHop {
 }
 
 /// Which peers' packets are encapsulated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
     /// All.
@@ -370,6 +371,27 @@ fn next_hop(local: &Local<'_>, peer: &NodePlan, block: &Block) -> Option<NextHop
 pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay_mtu: u32) -> u32 {
     let all_direct = mode == Encapsulation::Never && blocks.iter().all(|b| b.cidr.family() == underlay);
     if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
+}
+
+/// What one state has and an earlier one has not, in the order in which it is to be made: nothing is
+/// changed that is there, and nothing removed. Nothing at all where the device itself is another.
+pub fn additions(wanted: &Overlay, before: &Overlay) -> Vec<Change> {
+    if wanted.device != before.device {
+        return Vec::new();
+    }
+    let neighbours = wanted.neighbours.iter().filter(|(addr, _)| !before.neighbours.contains_key(addr));
+    let fdb = wanted.fdb.iter().filter(|(mac, _)| !before.fdb.contains_key(mac));
+    let routes = wanted.routes.iter().filter(|(dst, _)| !before.routes.contains_key(dst));
+    let underlay = wanted.underlay;
+    let mut changes: Vec<Change> = neighbours.map(|(addr, mac)| Change::SetNeighbour(*addr, *mac)).collect();
+    changes.extend(fdb.map(|(mac, node)| Change::SetFdb(*mac, *node)));
+    changes.extend(routes.map(|(dst, via)| Change::AddRoute {
+        dst: *dst,
+        via: *via,
+        underlay,
+        beside: false,
+    }));
+    changes
 }
 
 /// The MTU of the overlay over an underlay of this MTU, in octets.

@@ -65,7 +65,7 @@ pub struct Block {
 }
 
 /// What one node has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {
     /// The node's address on the underlay.
     pub node: IpAddr,

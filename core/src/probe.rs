@@ -49,6 +49,7 @@ pub use self::limits::Limits;
 use self::limits::Pacer;
 pub use self::message::{About, HEADER, Kind, Message, MessageError};
 use self::peer::Peer;
+pub use self::stats::Times;
 use self::view::{Counters, ProbeView};
 use crate::addr::Family;
 use crate::membership::{Liveness, Now};
@@ -133,6 +134,7 @@ pub struct Prober {
     sequence: u32,
     events: Vec<Event>,
     counters: Counters,
+    times: Times,
 }
 
 impl Prober {
@@ -150,6 +152,7 @@ impl Prober {
             sequence: 0,
             events: Vec::new(),
             counters: Counters::default(),
+            times: Times::default(),
         }
     }
 
@@ -256,7 +259,7 @@ impl Prober {
                 Some(reply.encode())
             }
             Kind::Reply => {
-                match peer.reply(message.token, now, &self.limits, self.random.dice()) {
+                match peer.reply(message.token, now, &self.limits, self.random.dice(), &mut self.times) {
                     Some(events) => events.into_iter().for_each(|e| push(&mut self.events, Some(e))),
                     None => {
                         self.counters.ignored += 1;
@@ -313,6 +316,11 @@ impl Prober {
     /// What has happened since the last call.
     pub fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Times of all peers together since the start.
+    pub fn times(&self) -> &Times {
+        &self.times
     }
 
     /// The results, for others to read.

@@ -1,18 +1,23 @@
 //! A thread that cleans up after pods.
 //!
-//! It destroys the interfaces that DEL leaves to it, all that wait together, and now and then
-//! removes what killed calls left. It is a thread because the kernel takes its time to destroy
-//! interfaces. As long as it lives it holds the lock by which the plugin knows that it does.
+//! It destroys the interfaces that DEL leaves to it, all that wait together, makes the kernel forget
+//! the connections of these pods, and now and then removes what killed calls left. It is a thread
+//! because the kernel takes its time to destroy interfaces. As long as it lives it holds the lock by
+//! which the plugin knows that it does.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use minionet_core::addr::Family;
 use minionet_core::config::Config;
-use minionet_core::constants::{DOOMED_GROUP, RUN_DIR};
+use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD, RUN_DIR};
 use minionet_netlink::Socket;
 use minionet_netlink::departures::Departures;
+use minionet_pods::capabilities;
 use minionet_pods::collector::{Collector, Outcome, Scope};
 use minionet_pods::heartbeat::{BEAT, Heartbeat};
 use minionet_pods::store::Store;
@@ -96,17 +101,34 @@ fn work(pace: &Mutex<Pace>) -> Result<()> {
             report(&collector.pass(&mut socket, &Scope::default(), Instant::now()));
             next = Instant::now() + interval;
         }
-        let heard = departures.wait(next.min(Instant::now() + BEAT))?;
+        let mut heard = departures.wait(next.min(Instant::now() + BEAT))?;
+        if heard.doomed || !heard.withdrawn.is_empty() {
+            pause(GATHER);
+            heard.and(departures.drain()?);
+        }
         if heard.vanished {
             next = next.min(Instant::now() + SOON);
         }
         if heard.doomed {
-            pause(GATHER);
             let start = Instant::now();
             socket.delete_group(DOOMED_GROUP)?;
             debug!(took = ?start.elapsed(), "interfaces destroyed");
         }
+        forget(&mut socket, heard.withdrawn)?;
     }
+}
+
+/// Makes the kernel forget the connections of pods that are gone. Where an address is in use again
+/// already, they are left to end by themselves: the new pod's cannot be told from them.
+fn forget(socket: &mut Socket, mut gone: BTreeSet<IpAddr>) -> Result<()> {
+    let families: BTreeSet<Family> = gone.iter().map(|address| Family::of(*address)).collect();
+    for family in families {
+        for route in socket.routes(family, ROUTE_PROTOCOL_POD)? {
+            gone.remove(&route.dst.network());
+        }
+    }
+    capabilities::forget_addresses(&gone);
+    Ok(())
 }
 
 fn report(outcome: &Outcome) {

@@ -1,8 +1,8 @@
 //! Files that are replaced as a whole, or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -14,14 +14,22 @@ use anyhow::{Context, Result};
 /// # Errors
 /// With the path, when any of these steps fails.
 pub fn replace(path: &Path, content: &str, mode: u32) -> Result<bool> {
-    if fs::read(path).is_ok_and(|old| old == content.as_bytes()) {
+    replace_bytes(path, content.as_bytes(), mode)
+}
+
+/// As [`replace`], for what is no text.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_bytes(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);
     }
     write(path, content, mode).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(true)
 }
 
-fn write(path: &Path, content: &str, mode: u32) -> io::Result<()> {
+fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str());
     let (Some(dir), Some(name)) = (path.parent(), name) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
@@ -31,7 +39,9 @@ fn write(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     // the same each time, so that whatever a crash leaves is overwritten by the next attempt.
     let temporary = dir.join(format!(".{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(content.as_bytes())?;
+    // Whatever the umask, and whatever a crash left: who is to read it must be able to.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     File::open(dir)?.sync_all()

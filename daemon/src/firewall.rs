@@ -33,34 +33,40 @@ impl Firewall {
 
     /// Mends the table where it is not as it should be: a member that comes or goes is an element
     /// of a set, for anything else the table is replaced as a whole. Unless `trusted`, nobody is
-    /// taken out of the members: what an earlier run knew may still be right.
+    /// taken out of the members: what an earlier run knew may still be right. Says what was mended.
     ///
     /// # Errors
     /// When the kernel cannot be asked, or refuses.
-    pub fn reconcile(&mut self, wanted: &Ruleset, trusted: bool) -> Result<()> {
-        self.mend(wanted, trusted)?;
-        hostports::reconcile(&mut self.nft)
+    pub fn reconcile(&mut self, wanted: &Ruleset, trusted: bool) -> Result<Vec<String>> {
+        let mended = self.mend(wanted, trusted)?;
+        hostports::reconcile(&mut self.nft)?;
+        Ok(mended)
     }
 
-    fn mend(&mut self, wanted: &Ruleset, trusted: bool) -> Result<()> {
+    fn mend(&mut self, wanted: &Ruleset, trusted: bool) -> Result<Vec<String>> {
         let drift = self.nft.drift(wanted)?;
         let members = Members::of(&drift);
         if members.differences() < drift.len() {
             let others = drift.iter().find(|d| !Members::has(d));
-            if let Some(first) = others {
-                info!("nft table inet {TABLE}: {first}{}", more(drift.len()));
+            let told = others.map(|first| format!("nft table inet {TABLE}: {first}{}", more(drift.len())));
+            if let Some(told) = &told {
+                info!("{told}");
             }
-            return Ok(self.nft.apply(wanted)?);
+            self.nft.apply(wanted)?;
+            return Ok(told.into_iter().collect());
         }
+        let mut mended = Vec::new();
         for (spec, come, gone) in members.sets {
             if !come.is_empty() {
                 self.nft.put_elements(TABLE, &spec, &come)?;
+                mended.push(format!("nft set {}: {} members put in", spec.name, come.len()));
             }
             if trusted && !gone.is_empty() {
                 self.nft.delete_elements(TABLE, &spec, &gone)?;
+                mended.push(format!("nft set {}: {} members taken out", spec.name, gone.len()));
             }
         }
-        Ok(())
+        Ok(mended)
     }
 }
 

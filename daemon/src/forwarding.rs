@@ -70,7 +70,11 @@ impl Forwarding {
         watched.flat_map(|t| t.chains.keys().map(|chain| (t.name.clone(), chain.clone()))).collect()
     }
 
-    fn read(&mut self, pods: &[Cidr]) -> Result<Vec<Table>, String> {
+    /// The tables of other programs, as far as forwarded packets go through them.
+    ///
+    /// # Errors
+    /// Why they cannot be read, in words.
+    pub fn read(&mut self, pods: &[Cidr]) -> Result<Vec<Table>, String> {
         let mut nft = Nft::open().map_err(|e| e.to_string())?;
         let generation = nft.generation().map_err(|e| e.to_string())?;
         if self.nft.as_ref().is_none_or(|(read, _)| *read != generation) {

@@ -1,6 +1,7 @@
 //! What outlives the process: the facts for the plugin, the list for the container runtime, and
 //! the peers for a start without DNS.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -44,6 +45,12 @@ pub fn announce(dir: &str) -> Result<()> {
 pub fn last_address() -> Option<IpAddr> {
     let text = fs::read_to_string(Path::new(STATE_DIR).join(handoff::FILE)).ok()?;
     NodeFacts::parse(&text).ok().map(|facts| facts.node)
+}
+
+/// The peers as they were saved last; none where they cannot be read.
+pub fn saved_peers() -> BTreeSet<IpAddr> {
+    let text = fs::read_to_string(Path::new(STATE_DIR).join(snapshot::FILE)).unwrap_or_default();
+    Snapshot::parse(&text).map(|s| s.peers.iter().map(|p| p.address).collect()).unwrap_or_default()
 }
 
 /// Takes over the peers that an earlier run knew, so that the overlay forms without DNS: those

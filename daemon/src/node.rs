@@ -1,12 +1,13 @@
 //! This node: what it heard, what it decided, and what it told the kernel and the plugin.
 //!
-//! Every call of [`Node::reconcile`] starts from what the kernel holds at that moment; nothing
-//! that was programmed earlier is remembered.
+//! Every call of [`Node::reconcile`] reads what the kernel holds at that moment, and trusts nothing
+//! else. What was found right last only serves to add new peers before the reading.
 
+mod describe;
 mod report;
 mod settle;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,13 @@ use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Evidence, Identity, IdentityError, LocalAddress, Overrides};
-use minionet_core::membership::{Membership, Outcome, Round, Scope};
+use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
+use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope};
 use minionet_core::overlay::{self, Device, Local};
 use minionet_core::plan::{AddressPlan, NodePlan};
+use minionet_core::state::Journal;
 use minionet_netlink::Socket;
-use minionet_netlink::link::{Link, Which};
+use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
 use tracing::{error, info};
 
@@ -30,8 +32,10 @@ use crate::firewall::{self, Firewall};
 use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
+use crate::register::Register;
 use crate::run::random;
-use crate::{keep, sysctls};
+use crate::trace::Service;
+use crate::{keep, local, sysctls};
 
 use self::report::log;
 use self::settle::{Settler, Wanted};
@@ -49,6 +53,8 @@ pub struct Node {
     membership: Membership,
     clock: Clock,
     probe: Probe,
+    trace: Service,
+    register: Register,
     /// What this node is, once that is known.
     own: Option<Own>,
     /// Why it is not known, or why the kernel is not right, as it was last logged.
@@ -68,6 +74,8 @@ pub struct Node {
     interest: Interest,
     /// MTU of the underlay in octets, as it was known last.
     underlay_mtu: u32,
+    /// What was done, for those who ask.
+    journal: Journal,
 }
 
 /// What follows from this node's own address.
@@ -92,6 +100,8 @@ impl Node {
         let clock = Clock::start();
         let mut node = Node {
             probe: Probe::new(&config, clock),
+            trace: Service::new(&config, clock),
+            register: Register::start(&config, clock),
             config,
             socket,
             firewall: None,
@@ -117,6 +127,7 @@ impl Node {
                 refused: None,
             },
             underlay_mtu: ETHERNET_MTU,
+            journal: Journal::default(),
         };
         keep::restore(&mut node.membership, &mut node.socket, clock.now());
         Ok(node)
@@ -125,21 +136,35 @@ impl Node {
     /// Takes in what a round of lookups found, and makes the kernel follow.
     pub fn observe(&mut self, round: &Round) {
         self.asked = true;
+        self.journal.heard(round);
+        let heard_at = Instant::now();
+        let before = (self.own.clone(), self.trusted, self.membership.peers().collect::<Vec<_>>());
         // The own address comes first: by it and the plan that follows from it the addresses of
         // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
         let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
             Outcome::Answer { addresses, .. } => Some(addresses.iter().copied()),
             Outcome::Failure { .. } => None,
         });
-        let _said_below = self.identify(heard.flatten().collect());
+        let identified = self.identify(heard.flatten().collect()).is_ok();
         self.probe.testify(&mut self.membership, self.clock.now());
-        log(&self.membership.apply(round, self.clock.now()));
+        let events = self.membership.apply(round, self.clock.now());
+        self.note(&events);
         if self.membership.is_complete() {
             self.answered = Instant::now();
+            self.journal.complete(self.clock.now());
         }
         self.trusted |= self.membership.is_complete();
-        self.reconcile();
+        // An answer like the one before is no reason to read the kernel's tables: the kernel tells
+        // of its changes, and the audit looks without being told.
+        let news = before != (self.own.clone(), self.trusted, self.membership.peers().collect());
+        if news || !identified || self.trouble.is_some() || !self.settler.is_settled() {
+            self.reconcile();
+        }
+        if news && self.trouble.is_none() && events.iter().any(Event::changes_peers) {
+            self.journal.converged(heard_at.elapsed());
+        }
         self.trusted |= self.membership.is_complete();
+        self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
     }
 
@@ -157,6 +182,8 @@ impl Node {
         self.config = config;
         // Who changes the configuration may have changed more.
         self.settler.hurry();
+        self.journal.reconfigured();
+        self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
             // The plan may be another one now.
             self.own = Some(self.become_node(identity)?);
@@ -188,15 +215,34 @@ impl Node {
         self.probe.work();
     }
 
+    /// The far end of others' traces.
+    pub fn trace(&self) -> &Service {
+        &self.trace
+    }
+
+    /// Answers what there is to answer.
+    pub fn work_trace(&mut self) {
+        self.trace.work();
+    }
+
     /// When to ask again.
-    pub fn next_refresh(&self) -> Duration {
-        self.membership.next_refresh(random())
+    pub fn next_refresh(&mut self) -> Duration {
+        let wait = self.membership.next_refresh(random());
+        self.journal.next_refresh(wait, self.clock.now());
+        wait
     }
 
     /// Compares what the kernel holds with what it should hold, and repairs.
     pub fn reconcile(&mut self) {
+        let start = Instant::now();
         let result = self.try_reconcile();
         self.settler.rest();
+        self.conclude(result);
+        self.journal.round(start.elapsed(), self.trouble.as_deref(), self.clock.now());
+    }
+
+    /// Says what is wrong, once.
+    fn conclude(&mut self, result: Result<()>) {
         match result {
             Ok(()) => {
                 if self.trouble.take().is_some() {
@@ -238,21 +284,27 @@ impl Node {
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
         let ipv6_pods = own.me.block(Family::V6).is_some();
-        sysctls::forwarding(ipv6_pods)?;
+        self.journal.compare(&wanted, wanted.routes.len());
+        let mut set = sysctls::forwarding(ipv6_pods)?;
         let wanted_now = Wanted { overlay: &wanted, underlay, trusted: self.trusted };
-        self.interest.links = self.settler.settle(&mut self.socket, &wanted_now)?;
+        let settled = self.settler.settle(&mut self.socket, &wanted_now, &mut self.journal);
+        self.journal.set_device(settled.is_ok() && self.settler.device_works());
+        self.interest.links = settled?;
         let refused = self.settler.trouble();
         self.interest.refused = refused.is_some().then(|| self.settler.refused_routes().collect());
         // What the kernel refuses is told here, and is no fault of single attachments.
         let routes = self.settler.refused_routes().count();
         self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
-        sysctls::device()?;
-        sysctls::both_ways(&own.identity.interface)?;
+        set.extend(sysctls::device()?);
+        set.extend(sysctls::both_ways(&own.identity.interface)?);
+        self.journal.mended("sysctl", set, self.clock.now());
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
+        self.trace.update(&self.config, &own.me, &peers);
         // Pods can be attached while a rule or a peer is missing; what is wrong is said below.
         let filtered = self.filter(&own);
         self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
+        self.journal.set_rules(filtered.is_ok());
         if self.settler.device_works() {
             keep::announce(&self.config.cni_conf_dir)?;
         }
@@ -261,13 +313,31 @@ impl Node {
         refused.map_or(Ok(()), |text| Err(anyhow!(text)))
     }
 
+    /// Tells the registration what there is to see.
+    fn tell_register(&self, round: &Round) {
+        if !self.config.register.enabled {
+            return;
+        }
+        let mut peers: BTreeMap<IpAddr, Liveness> =
+            self.membership.peers().map(|peer| (peer, Liveness::Unknown)).collect();
+        for (peer, liveness) in self.probe.liveness() {
+            peers.entry(peer).and_modify(|known| *known = liveness);
+        }
+        self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
+    }
+
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
     fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
-        let local = self.local_addresses()?;
+        let local = local::addresses(&mut self.socket)?;
         let mut answered = self.membership.addresses();
         answered.extend(heard);
-        let overrides = Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        let mut overrides =
+            Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
+        if self.config.register.enabled && overrides.interface.is_none() {
+            // Nobody lists a node that has yet to register.
+            overrides.interface = identity::sole_interface(&local);
+        }
         let identity = identity::choose(&Evidence {
             local: &local,
             answered: &answered,
@@ -285,7 +355,8 @@ impl Node {
             local: local.iter().map(|l| l.address).collect(),
         };
         self.own = Some(own);
-        log(&self.membership.set_scope(scope, self.clock.now()));
+        let events = self.membership.set_scope(scope, self.clock.now());
+        self.note(&events);
         Ok(())
     }
 
@@ -299,26 +370,6 @@ impl Node {
         info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
         let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
         Ok(Own { identity, plan, me, subnet })
-    }
-
-    fn local_addresses(&mut self) -> Result<Vec<LocalAddress>> {
-        let links = self.socket.links()?;
-        // What is on our own device, or on loopback, is never what other nodes reach us by.
-        let outward =
-            |index: u32| links.iter().find(|l: &&Link| l.index == index && !l.loopback && l.name != DEVICE);
-        let addresses = self.socket.addresses(None)?;
-        let local = |a: &minionet_netlink::address::Address| {
-            let link = outward(a.index).filter(|_| a.global)?;
-            Some(LocalAddress {
-                address: a.addr,
-                prefix_len: a.prefix_len,
-                interface: link.name.clone(),
-                tentative: a.tentative,
-                deprecated: a.deprecated,
-                secondary: a.secondary,
-            })
-        };
-        Ok(addresses.iter().filter_map(local).collect())
     }
 
     /// What the VTEP should be, and the number of the interface below it and whether it is up, if
@@ -351,7 +402,8 @@ impl Node {
         self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
         let result = firewall.reconcile(&wanted, self.trusted);
         self.firewall = Some(firewall);
-        result
+        self.journal.mended("nft", result?, self.clock.now());
+        Ok(())
     }
 
     /// Leaves the node's facts for the plugin.

@@ -6,19 +6,21 @@
 
 mod sockets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
-use minionet_core::membership::{Membership, Now};
+use minionet_core::membership::{Liveness, Membership, Now};
 use minionet_core::plan::{AddressPlan, NodePlan};
-use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Transmit, hello, view};
+use minionet_core::probe::view::ProbeView;
+use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Times, Transmit, hello, view};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+pub use self::sockets::unfragmented;
 use self::sockets::{Place, Sockets};
 use crate::clock::Clock;
 use crate::files;
@@ -124,6 +126,11 @@ impl Probe {
         self.prober.update(local, peers.iter().filter_map(target), self.clock.now());
     }
 
+    /// What is known of the peers that are probed.
+    pub fn liveness(&self) -> impl Iterator<Item = (IpAddr, Liveness)> + '_ {
+        self.prober.liveness()
+    }
+
     /// Tells membership who answers.
     pub fn testify(&self, membership: &mut Membership, now: Now) {
         for (peer, liveness) in self.prober.liveness() {
@@ -200,6 +207,16 @@ impl Probe {
         }
     }
 
+    /// The results, where there are any.
+    pub fn view(&self) -> Option<ProbeView> {
+        self.prober.view(self.clock.now())
+    }
+
+    /// Times of all peers together since the start.
+    pub fn times(&self) -> &Times {
+        self.prober.times()
+    }
+
     fn save(&self, now: Now) -> Result<()> {
         let Some(view) = self.prober.view(now) else { return Ok(()) };
         let path = Path::new(RUN_DIR).join(view::FILE);
@@ -215,7 +232,7 @@ impl Probe {
 }
 
 /// The present boot, or zeros where the kernel does not tell.
-fn boot_id() -> [u8; 16] {
+pub fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
     u128::from_str_radix(text.trim(), 16).unwrap_or_default().to_be_bytes()
 }

@@ -5,6 +5,8 @@
 //! that was truncated has been asked for again over TCP by the library (`Truncated` is what
 //! remains when TCP does not work either).
 
+mod survey;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,8 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use minionet_core::config::Config;
 use minionet_core::membership::{Complete, FailureKind, Outcome, Reply, Round};
+
+pub use self::survey::survey;
 
 /// Where the system's resolvers are named, resolv.conf(5).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -93,7 +97,7 @@ impl Lookups {
     }
 
     fn refresh_servers(&mut self) -> Result<(), String> {
-        let wanted = if self.configured.is_empty() { system_servers()? } else { self.configured.clone() };
+        let wanted = servers(&self.configured)?;
         let present: Vec<SocketAddr> = self.servers.iter().map(|(server, _)| *server).collect();
         if present != wanted {
             let anchors = self.trust_anchor.as_deref().map(anchors).transpose()?;
@@ -104,7 +108,14 @@ impl Lookups {
     }
 }
 
-/// The servers that the system names.
+/// The servers that are configured, or, if there are none, those that the system names.
+///
+/// # Errors
+/// When none is configured, and the system names none.
+pub fn servers(configured: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
+    if configured.is_empty() { system_servers() } else { Ok(configured.to_vec()) }
+}
+
 fn system_servers() -> Result<Vec<SocketAddr>, String> {
     let text = fs::read(RESOLV_CONF).map_err(|e| format!("cannot read {RESOLV_CONF}: {e}"))?;
     let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(&text)
@@ -118,16 +129,23 @@ fn anchors(file: &str) -> Result<Arc<TrustAnchors>, String> {
     anchors.map(Arc::new).map_err(|e| format!("cannot read the trust anchor {file}: {e}"))
 }
 
+/// Asks over UDP, and where that is truncated, over TCP.
 fn resolver(
     server: SocketAddr,
     timeout: Duration,
     anchors: &Option<Arc<TrustAnchors>>,
 ) -> Result<TokioResolver, NetError> {
-    let mut udp = ConnectionConfig::udp();
-    udp.port = server.port();
-    let mut tcp = ConnectionConfig::tcp();
-    tcp.port = server.port();
-    let name_server = NameServerConfig::new(server.ip(), false, vec![udp, tcp]);
+    over(server, vec![ConnectionConfig::udp(), ConnectionConfig::tcp()], timeout, anchors)
+}
+
+fn over(
+    server: SocketAddr,
+    mut transports: Vec<ConnectionConfig>,
+    timeout: Duration,
+    anchors: &Option<Arc<TrustAnchors>>,
+) -> Result<TokioResolver, NetError> {
+    transports.iter_mut().for_each(|transport| transport.port = server.port());
+    let name_server = NameServerConfig::new(server.ip(), false, transports);
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![name_server]);
     let mut options = ResolverOpts::default();
     options.cache_size = 0;

@@ -16,7 +16,9 @@ use crate::health::Reporter;
 use crate::logging;
 use crate::node::Node;
 use crate::notices::Notices;
+use crate::notify::Manager;
 use crate::resolve::Lookups;
+use crate::service::Service;
 use crate::settings;
 
 /// How long to wait after a notification for those that follow it, before looking at the tables.
@@ -49,7 +51,10 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut repair: Option<Instant> = None;
     let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
+    let mut service = Service::start(&config);
     let mut node = Node::new(config)?;
+    let mut manager = Manager::new();
+    manager.ready();
 
     loop {
         tokio::select! {
@@ -82,25 +87,38 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 node.reconcile();
             }
             () = sleep(node.again().unwrap_or_default()), if node.again().is_some() => node.reconcile(),
-            _ = hangup.recv() => match reload(&mut node, matches) {
-                Ok(config) => {
-                    info!("configuration taken over");
-                    names = config.names();
-                    audit = audits(&config);
-                    collector.reconfigure(&config);
-                    // A question that is on its way goes back to nobody; the next one asks anew.
-                    asking = None;
-                    lookups = Some(Lookups::new(&config));
-                    refresh = Instant::now();
+            _ = hangup.recv() => {
+                manager.reloading();
+                match reload(&mut node, matches) {
+                    Ok(config) => {
+                        info!("configuration taken over");
+                        names = config.names();
+                        audit = audits(&config);
+                        collector.reconfigure(&config);
+                        service.reconfigure(&config);
+                        // A question that is on its way goes back to nobody; the next one asks anew.
+                        asking = None;
+                        lookups = Some(Lookups::new(&config));
+                        refresh = Instant::now();
+                    }
+                    Err(error) => error!("the configuration stays as it was: {error:#}"),
                 }
-                Err(error) => error!("the configuration stays as it was: {error:#}"),
-            },
+                manager.ready();
+            }
             () = node.probe().due() => node.work_probe(),
+            () = node.trace().due() => node.work_trace(),
+            work = service.next() => service.work(work, &node),
+            () = manager.due() => manager.alive(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        reporter.report(node.state(), audit.period());
+        let state = node.state();
+        manager.status(&state);
+        reporter.report(state, audit.period());
+        service.notice(&node);
     }
+    manager.stopping();
+    service.stop(&node);
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
 }

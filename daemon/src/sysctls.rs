@@ -1,20 +1,26 @@
 //! The kernel settings that a router of pods needs.
 
-use minionet_core::constants::DEVICE;
-use minionet_netlink::{Error, sysctl};
-use tracing::info;
+use std::fs;
+use std::path::Path;
 
-/// Lets the node forward, for the families that pods have.
+use minionet_core::constants::{DEVICE, RUN_DIR};
+use minionet_core::tuning::{FILE, Tuning, is_switch};
+use minionet_netlink::{Error, sysctl};
+use tracing::{info, warn};
+
+use crate::files;
+
+/// Lets the node forward, for the families that pods have. Says what was set, as do the others.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn forwarding(ipv6_pods: bool) -> Result<(), Error> {
-    set("ipv4/ip_forward", "1")?;
+pub fn forwarding(ipv6_pods: bool) -> Result<Vec<String>, Error> {
+    let mut done = Vec::from_iter(set("ipv4/ip_forward", "1")?);
     if ipv6_pods {
-        keep_router_advertisements()?;
-        set("ipv6/conf/all/forwarding", "1")?;
+        done.extend(keep_router_advertisements()?);
+        done.extend(set("ipv6/conf/all/forwarding", "1")?);
     }
-    Ok(())
+    Ok(done)
 }
 
 /// What makes the overlay's device believe what the network says about routes. On a router, one of
@@ -28,15 +34,16 @@ const BELIEFS: [&str; 3] =
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn device() -> Result<(), Error> {
+pub fn device() -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     for key in silent() {
         // Without IPv6 there are none of its settings, and the device is gone when somebody
         // deletes it under our hands.
         if sysctl::read(&key)?.is_some() {
-            set(&key, "0")?;
+            done.extend(set(&key, "0")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// The settings that matter, and of whose changes netlink does not tell.
@@ -52,40 +59,81 @@ pub fn silent() -> Vec<String> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn both_ways(interface: &str) -> Result<(), Error> {
+pub fn both_ways(interface: &str) -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     for name in [interface, DEVICE] {
         let own = format!("ipv4/conf/{name}/rp_filter");
         let strict = |value: Option<String>| value.as_deref() == Some("1");
         let all = sysctl::read("ipv4/conf/all/rp_filter")?;
         let found = sysctl::read(&own)?;
         if found.is_some() && found.as_deref() != Some("2") && (strict(found) || strict(all)) {
-            set(&own, "2")?;
+            done.extend(set(&own, "2")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 /// A router ignores router advertisements, and with them the host would lose its own default
 /// route where it has it from one; 2 means "accept them all the same"
 /// (Documentation/networking/ip-sysctl.rst, accept_ra).
-fn keep_router_advertisements() -> Result<(), Error> {
+fn keep_router_advertisements() -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
     if sysctl::read("ipv6/conf/all/forwarding")?.as_deref() != Some("0") {
-        return Ok(());
+        return Ok(done);
     }
     for interface in sysctl::interfaces("ipv6/conf")? {
         let key = format!("ipv6/conf/{interface}/accept_ra");
         let forwarding = format!("ipv6/conf/{interface}/forwarding");
         let host = sysctl::read(&forwarding)?.as_deref() == Some("0");
         if interface != "lo" && host && sysctl::read(&key)?.as_deref() == Some("1") {
-            set(&key, "2")?;
+            done.extend(set(&key, "2")?);
         }
     }
-    Ok(())
+    Ok(done)
 }
 
-fn set(key: &str, value: &str) -> Result<(), Error> {
-    if sysctl::set(key, value)? {
-        info!("kernel setting net/{key} set to {value}");
+/// Sets a setting, and remembers what it was and what the kernel changed along with it, before it
+/// is set: whatever kills the daemon, it can be given back.
+fn set(key: &str, value: &str) -> Result<Option<String>, Error> {
+    let text = format!("kernel setting net/{key} set to {value}");
+    let Some(before) = sysctl::read(key)? else { return Ok(sysctl::set(key, value)?.then_some(text)) };
+    if before == value {
+        return Ok(None);
     }
-    Ok(())
+    let path = Path::new(RUN_DIR).join(FILE);
+    let mut tuning = Tuning::parse(&fs::read_to_string(&path).unwrap_or_default());
+    tuning.note(key, &before, value);
+    let dependents = if is_switch(key) { dependents(key)? } else { Vec::new() };
+    remember(&path, &tuning);
+    sysctl::set(key, value)?;
+    info!("{text}");
+    for (key, before) in dependents {
+        if let Some(now) = sysctl::read(&key)? {
+            tuning.note_dependent(&key, &before, &now);
+        }
+    }
+    remember(&path, &tuning);
+    Ok(Some(text))
+}
+
+/// What the kernel may change along with a switch of forwarding, and what it is.
+fn dependents(switch: &str) -> Result<Vec<(String, String)>, Error> {
+    let (kind, redirects) = match switch {
+        "ipv4/ip_forward" => ("ipv4/conf", Some("ipv4/conf/all/accept_redirects".to_owned())),
+        _ => ("ipv6/conf", None),
+    };
+    let interfaces = sysctl::interfaces(kind)?.into_iter().chain(["default".to_owned()]);
+    let forwarding = interfaces.map(|name| format!("{kind}/{name}/forwarding"));
+    let mut found = Vec::new();
+    for key in forwarding.chain(redirects) {
+        found.extend(sysctl::read(&key)?.map(|value| (key, value)));
+    }
+    Ok(found)
+}
+
+fn remember(path: &Path, tuning: &Tuning) {
+    // The setting is needed more than the memory of it.
+    if let Err(error) = files::replace(path, &tuning.to_text(), 0o644) {
+        warn!("what the kernel settings were is not remembered: {error:#}");
+    }
 }

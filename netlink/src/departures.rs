@@ -1,13 +1,16 @@
-//! Notifications that interfaces of pods are to be destroyed, or were destroyed by others.
+//! Notifications that interfaces of pods are to be destroyed, or were destroyed by others, and that
+//! routes to pods were withdrawn.
 //!
 //! As with [`crate::monitor`], a notification only says *look*; what is lost is made up for by
 //! looking now and then without being told.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
-use minionet_core::constants::DOOMED_GROUP;
+use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::os::fd::AsFd;
@@ -15,8 +18,8 @@ use std::os::fd::AsFd;
 use crate::error::Error;
 use crate::monitor::{Message, attribute, messages, text_attribute, u32_at};
 
-/// `RTNLGRP_LINK` of linux/rtnetlink.h.
-const LINK_GROUP: u32 = 1;
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE` and `RTNLGRP_IPV6_ROUTE` of linux/rtnetlink.h.
+const GROUPS: [u32; 3] = [1, 7, 11];
 
 /// Size that is asked of the kernel for the buffer of the socket, in octets.
 const KERNEL_BUFFER: usize = 1024 * 1024;
@@ -25,12 +28,14 @@ const KERNEL_BUFFER: usize = 1024 * 1024;
 const BUFFER: usize = 64 * 1024;
 
 /// What was heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// An interface was put into the group of those to be destroyed.
     pub doomed: bool,
     /// The host's end of a pod disappeared without having been in that group.
     pub vanished: bool,
+    /// Pods to which a route was removed.
+    pub withdrawn: BTreeSet<IpAddr>,
 }
 
 /// A socket that listens, in the namespace that its maker was in.
@@ -51,7 +56,9 @@ impl Departures {
             socket.set_non_blocking(true)?;
             // Needs a right that a user namespace does not give; the default does as well.
             let _refused = setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER);
-            socket.add_membership(LINK_GROUP)?;
+            for group in GROUPS {
+                socket.add_membership(group)?;
+            }
             Ok(socket)
         };
         let operation = || "listen for interfaces that go".to_owned();
@@ -86,7 +93,11 @@ impl Departures {
         }
     }
 
-    fn drain(&mut self) -> Result<Heard, Error> {
+    /// What has come until now.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the socket is of no use any more.
+    pub fn drain(&mut self) -> Result<Heard, Error> {
         let mut heard = Heard::default();
         loop {
             self.buffer.clear();
@@ -96,7 +107,8 @@ impl Departures {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(nix::libc::ENOBUFS) => {
-                    heard = Heard { doomed: true, vanished: true };
+                    // Whatever was withdrawn is not known then.
+                    heard = Heard { doomed: true, vanished: true, ..heard };
                 }
                 Err(source) => return Err(failed(source)),
             }
@@ -105,8 +117,16 @@ impl Departures {
 }
 
 impl Heard {
+    /// Adds what was heard later.
+    pub fn and(&mut self, later: Heard) {
+        self.doomed |= later.doomed;
+        self.vanished |= later.vanished;
+        self.withdrawn.extend(later.withdrawn);
+    }
+
     /// Message types and attributes are those of linux/rtnetlink.h and linux/if_link.h: struct
-    /// ifinfomsg has 16 octets, IFLA_IFNAME is 3, IFLA_GROUP is 27.
+    /// ifinfomsg has 16 octets, IFLA_IFNAME is 3, IFLA_GROUP is 27; struct rtmsg has 12 octets with
+    /// the length of the destination in the second and the protocol in the sixth, RTA_DST is 1.
     fn take(&mut self, message: &Message<'_>) {
         let doomed = || {
             let group = attribute(message.body, 16, 27).and_then(|octets| u32_at(octets, 0));
@@ -121,9 +141,19 @@ impl Heard {
             16 => self.doomed |= doomed(),
             // RTM_DELLINK.
             17 => self.vanished |= ours() && !doomed(),
+            // RTM_DELROUTE.
+            25 if message.body.get(5) == Some(&ROUTE_PROTOCOL_POD) => {
+                self.withdrawn.extend(attribute(message.body, 12, 1).and_then(host));
+            }
             _ => {}
         }
     }
+}
+
+/// The address that a destination is.
+fn host(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from).ok();
+    v4.or_else(|| <[u8; 16]>::try_from(octets).map(IpAddr::from).ok())
 }
 
 fn failed(source: io::Error) -> Error {
@@ -156,6 +186,33 @@ mod tests {
         let mut heard = Heard::default();
         messages(&link(kind, name, group)).for_each(|message| heard.take(&message));
         (heard.doomed, heard.vanished)
+    }
+
+    fn withdrawn(kind: u16, protocol: u8, destination: &[u8]) -> Vec<IpAddr> {
+        let mut octets = vec![0; 12];
+        octets[5] = protocol;
+        octets.extend((4 + destination.len() as u16).to_ne_bytes());
+        octets.extend(1u16.to_ne_bytes());
+        octets.extend(destination);
+        let mut message = Vec::new();
+        message.extend((16 + octets.len() as u32).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.resize(16, 0);
+        message.extend(octets);
+        let mut heard = Heard::default();
+        messages(&message).for_each(|message| heard.take(&message));
+        heard.withdrawn.into_iter().collect()
+    }
+
+    #[test]
+    fn routes_to_pods_are_withdrawn_and_no_others() {
+        let v4 = [10, 32, 1, 2];
+        let v6 = [0xfd, 0, 0, 0x32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
+        assert_eq!(withdrawn(25, ROUTE_PROTOCOL_POD, &v4), [IpAddr::from(v4)]);
+        assert_eq!(withdrawn(25, ROUTE_PROTOCOL_POD, &v6), [IpAddr::from(v6)]);
+        assert!(withdrawn(25, 109, &v4).is_empty(), "a peer's");
+        assert!(withdrawn(24, ROUTE_PROTOCOL_POD, &v4).is_empty(), "a new one");
+        assert!(withdrawn(25, ROUTE_PROTOCOL_POD, &v4[..3]).is_empty(), "mangled");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`departures`] | notifications that interfaces of pods are to go, or are gone |
 //! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
 //! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
+//! | [`packet`] | packets with a mark, watched on all interfaces |
 //! | [`pod`] | the veth pair of a pod: made, examined, removed |
 //! | [`tc`] | limits of a pod's traffic |
 //! | [`conntrack`] | connections that the kernel remembers, forgotten |
@@ -33,6 +34,7 @@ pub mod neighbour;
 pub mod netns;
 pub mod nft;
 pub mod overlay;
+pub mod packet;
 pub mod pod;
 pub mod route;
 pub mod socket;

@@ -30,6 +30,17 @@ pub struct Route {
     pub unreachable: bool,
 }
 
+/// Where packets to an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// They are delivered on this very host.
+    pub here: bool,
+    /// The next hop, if there is one.
+    pub gateway: Option<IpAddr>,
+    /// The device that they leave by.
+    pub device: Option<u32>,
+}
+
 impl Socket {
     /// Reads the routes of the main table, of one family and made by one protocol.
     ///
@@ -58,16 +69,29 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn delivers(&mut self, address: IpAddr) -> Result<bool, Error> {
+        Ok(self.leads(address)?.is_some_and(|lead| lead.here))
+    }
+
+    /// Where packets to the address go; nowhere without a route.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn leads(&mut self, address: IpAddr) -> Result<Option<Lead>, Error> {
         let mut message = RouteMessage::default();
         message.header.address_family = decode::family(Family::of(address));
         message.header.destination_prefix_length = Family::of(address).bits();
         message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
         let found = self.get(Message::GetRoute(message), "look up a route");
         match found {
-            Ok(Some(Message::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
-            Ok(_) => Ok(false),
-            // No route at all.
-            Err(error) if error.errno() == Some(nix::libc::ENETUNREACH) => Ok(false),
+            Ok(Some(Message::NewRoute(route))) => {
+                let (_, gateway, device) = ends(&route);
+                Ok(Some(Lead { here: route.header.kind == RouteType::Local, gateway, device }))
+            }
+            Ok(_) => Ok(None),
+            // No route at all, or one that says so.
+            Err(error) if matches!(error.errno(), Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

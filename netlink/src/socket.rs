@@ -1,7 +1,7 @@
 //! One blocking `NETLINK_ROUTE` socket.
 //!
-//! Invariants: a request is done when its acknowledgement was read, never earlier; an answer
-//! belongs to a request by its sequence number; a dump that was overtaken by changes
+//! Invariants: a request is done when its acknowledgement was read, or that of a later one of the
+//! same datagram, never earlier; an answer belongs to a request by its sequence number; a dump that was overtaken by changes
 //! (`NLM_F_DUMP_INTR`) is taken again. Filters of dumps are obeyed by the kernel or refused
 //! (`NETLINK_GET_STRICT_CHK`), never ignored.
 
@@ -80,8 +80,12 @@ impl Socket {
         let _refused = setsockopt(&self.inner, sockopt::RcvBufForce, &KERNEL_BUFFER);
     }
 
-    /// Sends requests and reads an acknowledgement for each; the results are in the order of the
+    /// Sends requests and waits until all were carried out; the results are in the order of the
     /// requests. A request that is refused does not keep the others from being carried out.
+    ///
+    /// The kernel carries out the requests of a datagram in order and reports every refusal, so the
+    /// acknowledgement of the last says that there is no other (`netlink_rcv_skb` in
+    /// net/netlink/af_netlink.c): only this one is asked for.
     ///
     /// # Errors
     /// [`Error::Socket`] or [`Error::Decode`] when the conversation itself breaks down, so that
@@ -91,8 +95,9 @@ impl Socket {
         for chunk in requests.chunks(BATCH) {
             let first = self.sequence.wrapping_add(1);
             self.send.clear();
-            for request in chunk {
-                self.append(request.message.clone(), request.flags | NLM_F_ACK);
+            for (position, request) in chunk.iter().enumerate() {
+                let acknowledge = if position + 1 == chunk.len() { NLM_F_ACK } else { 0 };
+                self.append(request.message.clone(), request.flags | acknowledge);
             }
             self.flush("change network objects")?;
             self.acknowledgements(first, chunk.len(), &mut results)?;
@@ -186,16 +191,16 @@ impl Socket {
         results: &mut Vec<Result<(), Refusal>>,
     ) -> Result<(), Error> {
         let operation = "change network objects";
-        let mut pending = count;
+        let mut pending = true;
         let base = results.len();
         results.resize(base + count, Ok(()));
-        while pending > 0 {
+        while pending {
             let received = self.receive(operation)?;
             for message in Messages::new(&received, operation) {
                 let message = message?;
                 let position = message.header.sequence_number.wrapping_sub(first) as usize;
                 if let (NetlinkPayload::Error(error), true) = (&message.payload, position < count) {
-                    pending -= 1;
+                    pending &= position + 1 != count;
                     if error.code.is_some() {
                         results[base + position] = Err(refusal(message.header, error));
                     }

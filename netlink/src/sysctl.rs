@@ -5,15 +5,25 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::error::Error;
 
+/// Where the settings are.
+const ROOT: &str = "/proc/sys/net";
+
+/// Where they are in a container whose own `/proc/sys` the runtime makes read-only: the host's is
+/// mounted there, and shows the settings of whoever looks at it.
+const HOST_ROOT: &str = "/host/proc/sys/net";
+
 fn path(key: &str) -> PathBuf {
-    PathBuf::from("/proc/sys/net").join(key)
+    static FOUND: OnceLock<&'static str> = OnceLock::new();
+    let root = FOUND.get_or_init(|| if Path::new(HOST_ROOT).is_dir() { HOST_ROOT } else { ROOT });
+    Path::new(root).join(key)
 }
 
 /// Reads a setting; `key` is its path below `/proc/sys/net`, such as `ipv4/ip_forward`.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -46,9 +47,15 @@ struct Shared {
     zone: Mutex<Zone>,
     udp: AtomicU64,
     tcp: AtomicU64,
+    answered: Mutex<Option<Instant>>,
 }
 
 impl Shared {
+    /// Remembers that an answer is about to be sent.
+    fn answers(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     fn zone(&self) -> MutexGuard<'_, Zone> {
         self.zone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,6 +121,11 @@ impl DnsServer {
     /// How many queries arrived since the start.
     pub fn queries(&self) -> Queries {
         Queries { udp: self.shared.udp.load(Ordering::Relaxed), tcp: self.shared.tcp.load(Ordering::Relaxed) }
+    }
+
+    /// When the last answer began to be sent, if there was one.
+    pub fn last_answer(&self) -> Option<Instant> {
+        *self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cni::{Attachment, CniAnswer, CniCall};
 use crate::error::{During, Error, Result};
 use crate::host::Host;
 use crate::pod::{Pod, PodSpec};
+use crate::process;
 
 /// The `EnvironmentFile=` of a minion's services.
 pub const ENVIRONMENT_FILE: &str = "/etc/sysconfig/kubernetes-minions";
@@ -96,6 +97,11 @@ impl Node {
         }
     }
 
+    /// The process id of the daemon, if it was started.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon().as_ref().map(Child::id)
+    }
+
     /// How the daemon ended, if it did so by itself.
     pub fn daemon_exit(&self) -> Option<String> {
         let status = self.daemon().as_mut()?.try_wait().ok()??;
@@ -146,8 +152,15 @@ impl Node {
 
     /// Runs the operator's command: `minionetd` with these words.
     pub fn minionetd<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<String> {
-        let program = self.binaries.daemon().display().to_string();
-        self.exec(std::iter::once(program).chain(words.into_iter().map(str::to_owned)))
+        let mut command = self.command(self.binaries.daemon());
+        command.args(words);
+        // What the tests are set up with is no setting of the node.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MINIONET_"))
+        {
+            command.env_remove(name);
+        }
+        process::run_checked(command, self.name(), b"")
     }
 
     /// The directory of the programs under test.

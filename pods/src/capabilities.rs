@@ -12,7 +12,7 @@ use minionet_core::cni::attachment::{Id, Key, Record};
 use minionet_core::cni::portmap::PortMapping;
 use minionet_core::cni::{Code, Coded};
 use minionet_core::nft::{MapContents, TABLE, host_port_elements};
-use minionet_netlink::conntrack::{Conntrack, Pattern};
+use minionet_netlink::conntrack::{self, Conntrack, Pattern};
 use minionet_netlink::nft::{Nft, NftError};
 use minionet_netlink::tc::{self, Destroy};
 use minionet_netlink::{Error, Socket, sysctl};
@@ -20,6 +20,9 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::store::{Locked, Store, StoreError};
+
+/// So many connections are told of in the time that one walk through the kernel's table takes.
+const FEW_CONNECTIONS: usize = 5000;
 
 /// Why a capability cannot be made or taken away.
 #[derive(Debug, Error)]
@@ -98,13 +101,35 @@ pub fn withdraw(host: &mut Socket, record: &Record, destroy: Destroy) -> Result<
 ///
 /// What a kernel cannot forget ends by itself, so nothing depends on it.
 pub fn forget(host: &mut Socket, record: &Record) {
+    forget_addresses(&addresses(record).collect());
+    forget_ports(host, &record.ports, addresses(record));
+}
+
+/// Makes the kernel forget the connections of these addresses, in the calling thread's namespace.
+///
+/// The kernel goes through the whole of its table for every question: with its default size this
+/// takes some ten milliseconds, however few connections there are. So it is not asked where there
+/// are none, and once for all addresses where it has little to tell.
+pub fn forget_addresses(addresses: &BTreeSet<IpAddr>) {
+    let remembered = conntrack::remembered();
+    if addresses.is_empty() || remembered == Some(0) {
+        return;
+    }
     let Ok(mut conntrack) = Conntrack::open() else { return };
-    for address in addresses(record) {
-        for pattern in [Pattern::From(address), Pattern::AnsweredBy(address)] {
+    if remembered.is_some_and(|count| count <= FEW_CONNECTIONS) {
+        let families: BTreeSet<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
+        for family in families {
+            let _end_by_themselves = conntrack.forget(Pattern::Any(family), |flow| {
+                addresses.contains(&flow.original.source) || addresses.contains(&flow.reply.source)
+            });
+        }
+        return;
+    }
+    for address in addresses {
+        for pattern in [Pattern::From(*address), Pattern::AnsweredBy(*address)] {
             let _ends_by_itself = conntrack.forget(pattern, |_| true);
         }
     }
-    forget_ports(host, &record.ports, addresses(record));
 }
 
 /// What the maps must hold, by these records.

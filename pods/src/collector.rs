@@ -155,6 +155,11 @@ enum Owner {
     Unlabelled(String),
 }
 
+/// Whether an interface of the host was made for a pod by the plugin.
+pub fn is_ours(link: &Link) -> bool {
+    owner(link).is_some()
+}
+
 /// Whose interface this is, if it is a pod's: the host's end, or the device of its limits.
 fn owner(link: &Link) -> Option<Owner> {
     let prefix = match link.kind.as_deref() {

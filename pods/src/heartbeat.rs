@@ -68,6 +68,11 @@ pub fn is_missed(run: &Path) -> bool {
     !recently && !is_alive(run)
 }
 
+/// When a daemon last gave a sign of life, if one ever did.
+pub fn last_sign(run: &Path) -> Option<SystemTime> {
+    fs::metadata(path(run)).and_then(|metadata| metadata.modified()).ok()
+}
+
 /// Whether a daemon lives; also when that cannot be told, it is taken for dead.
 pub fn is_alive(run: &Path) -> bool {
     let examine = || -> io::Result<bool> {
@@ -102,12 +107,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
         assert!(!is_alive(&run));
+        assert!(last_sign(&run).is_none());
         let held = Heartbeat::take(&run).unwrap().unwrap();
         assert!(is_alive(&run));
         assert!(Heartbeat::take(&run).unwrap().is_none(), "there is one daemon");
         drop(held);
         assert!(!is_alive(&run), "the file is still there, the lock is not");
         assert!(!is_missed(&run), "not yet");
+        assert!(last_sign(&run).is_some());
         let long_ago = SystemTime::now() - PATIENCE;
         File::options().write(true).open(path(&run)).unwrap().set_modified(long_ago).unwrap();
         assert!(is_missed(&run));

@@ -70,9 +70,13 @@ pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Res
         capabilities::withdraw(host, record, Destroy::Later)?;
         // Whatever is in the way of this, the slow way is there for.
         if let Some(netns) = open(&record.netns)
-            && let Ok(Fate::Doomed | Fate::Absent) = pod::doom(host, &netns, &record.link)
+            && let Ok(fate @ (Fate::Doomed | Fate::Absent)) = pod::doom(host, &netns, &record.link)
         {
-            capabilities::forget(host, record);
+            // The daemon hears of the withdrawn routes, and makes the kernel forget the connections
+            // of many pods in one go. Only who sends to a port of the node must not have to wait.
+            if fate == Fate::Absent || !record.ports.is_empty() {
+                capabilities::forget(host, record);
+            }
             return release(store, record);
         }
     } else {

@@ -18,8 +18,12 @@ pub enum Need {
     CniPlugin(&'static str),
     /// Everything that a container runtime needs; see [`crate::cri::available`].
     ContainerRuntime,
+    /// A systemd that can be started in namespaces; see [`crate::systemd`].
+    Systemd,
     /// Root of the machine: a user namespace does not do.
     Root,
+    /// The programs of an earlier commit; see [`crate::previous_programs`].
+    PreviousPrograms,
 }
 
 impl Need {
@@ -38,6 +42,8 @@ impl Need {
                     .then(|| format!("{CNI_PLUGINS}/{name} not found (Debian: containernetworking-plugins)"))
             }
             Self::ContainerRuntime => crate::cri::available().err(),
+            Self::PreviousPrograms => crate::previous_programs().err(),
+            Self::Systemd => crate::systemd::missing(),
             Self::Root => (!is_real_root()).then(|| "only root of the machine may do this".to_owned()),
         }
     }

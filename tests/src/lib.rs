@@ -3,6 +3,13 @@
 mod at_once;
 pub mod cri;
 mod harness;
+mod print;
+mod programs;
+mod seed;
+pub mod systemd;
 
 pub use at_once::at_once;
 pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};
+pub use print::print;
+pub use programs::{Installed, previous_programs};
+pub use seed::Seed;

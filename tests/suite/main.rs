@@ -8,14 +8,20 @@
 
 mod capabilities;
 mod cni;
+mod cost;
 mod cri;
 mod demo;
 mod docs;
+mod doctor;
 mod overlay;
+mod packaging;
 mod pods;
 mod probe;
+mod register;
 mod robust;
+mod status;
 mod testbed;
+mod trace;
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -30,13 +36,19 @@ fn trials() -> Vec<Trial> {
     let groups = [
         capabilities::trials(),
         cni::trials(),
+        cost::trials(),
         cri::trials(),
         demo::trials(),
+        doctor::trials(),
         overlay::trials(),
+        packaging::trials(),
         pods::trials(),
         probe::trials(),
+        register::trials(),
         robust::trials(),
+        status::trials(),
         testbed::trials(),
+        trace::trials(),
     ];
     let mut all: Vec<Trial> = groups.into_iter().flatten().collect();
     all.extend(docs::trials(&all));

@@ -1,14 +1,15 @@
 //! Pods come and go: nothing is lost, left or given twice, whatever is killed, fails or breaks.
 
-mod bed;
+pub mod bed;
 mod boot;
 mod collector;
 mod crowd;
 mod departure;
 mod faults;
 mod fuzz;
+mod kills;
 
-mod trace;
+pub mod trace;
 mod upgrade;
 
 use libtest_mimic::Trial;
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         departure::trials(),
         upgrade::trials(),
         fuzz::trials(),
+        kills::trials(),
     ]
     .into_iter()
     .flatten()

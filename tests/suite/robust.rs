@@ -14,12 +14,12 @@ mod restarts;
 mod surroundings;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use minionet_tests::print;
 use netns_testbed::traffic::UdpStream;
 use netns_testbed::{Cluster, Namespace, Node, Pod, Tables, eventually};
 
@@ -45,12 +45,6 @@ pub fn trials() -> Vec<Trial> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// Writes a measured value to standard error: it informs and is never judged.
-fn print(line: &str) {
-    // Where standard error is closed, nobody reads.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Streams of datagrams from each pod to the next, of which none may be lost.
@@ -141,7 +135,7 @@ fn counted(node: &Namespace, comment: &str) -> Result<u64> {
 }
 
 /// Waits until the log of a node has a line with all of these words, and returns it.
-fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
+pub fn wait_for_log(node: &Node, words: &[&str]) -> Result<String> {
     let line = eventually(&format!("a line with {words:?} in the log of {}", node.name()), LONG, || {
         let log = node.log()?;
         let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));

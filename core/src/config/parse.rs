@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::registration::Registration;
 use super::source::{Place, Value};
-use super::{Config, LogFormat, Problem};
+use super::{Config, Endpoint, LogFormat, Problem};
 use crate::addr::{Cidr, Family};
 use crate::membership::Thresholds;
 use crate::overlay::Encapsulation;
@@ -36,8 +37,12 @@ pub(super) struct Draft {
     collect_grace: Duration,
     probe_port: Option<u16>,
     probe_interval: Duration,
+    metrics_address: Option<Endpoint>,
+    metrics_every_peer: bool,
+    trace_port: Option<u16>,
     masquerade: bool,
     masquerade_exempt: Vec<Cidr>,
+    registration: Registration,
     cni_conf_dir: String,
     log_level: String,
     log_format: Option<LogFormat>,
@@ -72,10 +77,14 @@ pub(super) fn assign(draft: &mut Draft, key: &str, value: &Value) -> Result<(), 
         "dns_silence" => draft.dns_silence = duration(text, "1s", "7d")?,
         "collect_interval" => draft.collect_interval = duration(text, "100ms", "1h")?,
         "collect_grace" => draft.collect_grace = duration(text, "0s", "7d")?,
-        "probe_port" => draft.probe_port = probe_port(text)?,
+        "probe_port" => draft.probe_port = optional_port(text)?,
         "probe_interval" => draft.probe_interval = duration(text, "100ms", "1h")?,
+        "metrics_address" => draft.metrics_address = endpoint(text)?,
+        "metrics_every_peer" => draft.metrics_every_peer = switch(text)?,
+        "trace_port" => draft.trace_port = optional_port(text)?,
         "masquerade" => draft.masquerade = switch(text)?,
         "masquerade_exempt" => draft.masquerade_exempt = each(items, cidr)?,
+        _ if key.starts_with("register") => draft.registration.assign(key, text)?,
         "cni_conf_dir" => draft.cni_conf_dir = absolute(text)?,
         "log_level" => draft.log_level = text.to_owned(),
         "log_format" => draft.log_format = Some(log_format(text)?),
@@ -126,12 +135,18 @@ impl Draft {
         if self.probe_port == Some(self.port) {
             problem("probe_port is the port of VXLAN, which the kernel keeps for itself: set another");
         }
+        if self.trace_port == Some(self.port) {
+            problem("trace_port is the port of VXLAN, which the kernel keeps for itself: set another");
+        }
+        if self.trace_port.is_some() && self.trace_port == self.probe_port {
+            problem("trace_port and probe_port are the same: set another for one of them");
+        }
+        let register =
+            self.registration.finish(&self.roles, self.probe_interval).map_err(|text| problem(&text)).ok();
         let prefix = |n: &Cidr| if n.family() == Family::V4 { self.node_prefix } else { self.node_prefix6 };
         let pods = self.pod_network.iter().map(|n| PodNetwork { network: *n, node_prefix: prefix(n) });
         let pod_networks: Vec<PodNetwork> = pods.collect();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let Some(register) = register.filter(|_| problems.is_empty()) else { return Err(problems) };
         Ok(Config {
             cluster_name: self.cluster_name,
             domain: self.domain,
@@ -154,8 +169,12 @@ impl Draft {
             collect_grace: self.collect_grace,
             probe_port: self.probe_port,
             probe_interval: self.probe_interval,
+            metrics_address: self.metrics_address,
+            metrics_every_peer: self.metrics_every_peer,
+            trace_port: self.trace_port,
             masquerade: self.masquerade,
             masquerade_exempt: self.masquerade_exempt,
+            register,
             cni_conf_dir: self.cni_conf_dir,
             log_level: self.log_level,
             log_format: self.log_format.unwrap_or(LogFormat::Text),
@@ -185,7 +204,7 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// One label of a domain name (RFC 1035 section 2.3.1; digits may lead, RFC 1123 section 2.1).
-fn label(text: &str) -> Result<String, String> {
+pub(super) fn label(text: &str) -> Result<String, String> {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let valid = (1..=63).contains(&text.len())
         && text.bytes().all(ok)
@@ -197,7 +216,7 @@ fn label(text: &str) -> Result<String, String> {
     Err(format!("\"{text}\" is not a label of a domain name: use 1 to 63 letters, digits and dashes"))
 }
 
-fn domain(text: &str) -> Result<String, String> {
+pub(super) fn domain(text: &str) -> Result<String, String> {
     let labels: Vec<String> =
         each(&text.trim_end_matches('.').split('.').map(str::to_owned).collect::<Vec<_>>(), label)?;
     Ok(labels.join("."))
@@ -212,7 +231,7 @@ fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn absolute(text: &str) -> Result<String, String> {
+pub(super) fn absolute(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
@@ -220,7 +239,7 @@ fn absolute(text: &str) -> Result<String, String> {
     }
 }
 
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -237,10 +256,34 @@ fn encapsulation(text: &str) -> Result<Encapsulation, String> {
     }
 }
 
-fn probe_port(text: &str) -> Result<Option<u16>, String> {
+fn optional_port(text: &str) -> Result<Option<u16>, String> {
     match text {
         "0" | "off" => Ok(None),
         _ => number(text, 1, u16::MAX).map(Some).map_err(|e| format!("{e}, and not off")),
+    }
+}
+
+/// `sun_path` of unix(7) has 108 octets, of which one is a NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
+fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if text.starts_with('/') {
+        return match text.len() {
+            ..=SOCKET_PATH_MAX => Ok(Some(Endpoint::Unix(text.to_owned()))),
+            _ => Err(format!(
+                "\"{text}\" is longer than the {SOCKET_PATH_MAX} octets that a socket's path can have"
+            )),
+        };
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Some(Endpoint::Tcp(address))),
+        _ => Err(format!(
+            "\"{text}\" is neither an address with a port (127.0.0.1:4799, [::1]:4799), nor the absolute path of a \
+             socket, nor off"
+        )),
     }
 }
 
@@ -264,7 +307,7 @@ where
 }
 
 /// A duration with its unit: `500ms`, `30s`, `10m`, `2h`, `1d`. A number alone means seconds.
-fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str, least: &str, most: &str) -> Result<Duration, String> {
     let of = |text: &str| -> Option<Duration> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let n: u64 = text[..digits].parse().ok()?;

@@ -48,6 +48,10 @@ const fn many(
     Setting { key, env, shape: Shape::Many, value, default, help }
 }
 
+const fn switch(key: &'static str, env: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, env, shape: Shape::Switch, value: "BOOL", default, help }
+}
+
 /// Every setting, in the order of the documentation.
 pub const SETTINGS: &[Setting] = &[
     one(
@@ -269,20 +273,81 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "Time between two probes of a peer that answers",
     ),
-    Setting {
-        key: "masquerade",
-        env: "MINIONET_MASQUERADE",
-        shape: Shape::Switch,
-        value: "BOOL",
-        default: "true",
-        help: "Whether pods reach addresses outside the pod networks with the node's address",
-    },
+    one(
+        "trace_port",
+        "MINIONET_TRACE_PORT",
+        "PORT",
+        "4798",
+        "UDP port, on the underlay and inside of the tunnel, on which traces and the doctor of other nodes are \
+         answered, the same on every node; off for no answers",
+    ),
+    one(
+        "metrics_address",
+        "MINIONET_METRICS_ADDRESS",
+        "ADDRESS:PORT|PATH",
+        "127.0.0.1:4799",
+        "Where /metrics, /healthz and /readyz are served: an address of this node, the path of a socket, or off",
+    ),
+    switch(
+        "metrics_every_peer",
+        "MINIONET_METRICS_EVERY_PEER",
+        "false",
+        "Whether every peer gets metrics of its own, and not only the ten worst of those with a problem",
+    ),
+    switch(
+        "masquerade",
+        "MINIONET_MASQUERADE",
+        "true",
+        "Whether pods reach addresses outside the pod networks with the node's address",
+    ),
     many(
         "masquerade_exempt",
         "MINIONET_MASQUERADE_EXEMPT",
         "CIDR",
         "",
         "Destinations outside the pod networks to which pods keep their own address",
+    ),
+    switch(
+        "register",
+        "MINIONET_REGISTER",
+        "false",
+        "Whether this node puts its own record into DNS, by dynamic updates (RFC 2136)",
+    ),
+    one(
+        "register_role",
+        "MINIONET_REGISTER_ROLE",
+        "ROLE",
+        "",
+        "Role whose name gets the record [default: the first of roles]",
+    ),
+    one(
+        "register_server",
+        "MINIONET_REGISTER_SERVER",
+        "SERVER[:PORT]",
+        "",
+        "Address or name of the server that takes the updates [default: the primary server in the zone's SOA record]",
+    ),
+    one(
+        "register_zone",
+        "MINIONET_REGISTER_ZONE",
+        "ZONE",
+        "",
+        "Zone that is updated [default: the one that the name is in, as its SOA record says]",
+    ),
+    one(
+        "register_key",
+        "MINIONET_REGISTER_KEY",
+        "FILE",
+        "/etc/minionet/register.key",
+        "File with the key that signs the updates (TSIG), in the format of tsig-keygen",
+    ),
+    one("register_ttl", "MINIONET_REGISTER_TTL", "DURATION", "30s", "Time to live of the records"),
+    one(
+        "register_lease",
+        "MINIONET_REGISTER_LEASE",
+        "DURATION",
+        "1h",
+        "How long a node must be dead and its lease rest until the others remove its record; off for never",
     ),
     one(
         "cni_conf_dir",

@@ -86,7 +86,7 @@ impl Flaps {
 }
 
 /// Why a missing peer is kept although the normal rule would let it go, or none would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldReason {
     /// Suspiciously many peers went missing at once.

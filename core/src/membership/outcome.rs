@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::addr::Family;
 
@@ -92,7 +92,7 @@ impl Complete {
 }
 
 /// How a lookup failed. All are treated alike: none removes a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The server failed (RFC 1035 section 4.1.1, RCODE 2).
@@ -119,6 +119,26 @@ pub enum FailureKind {
     Bogus,
     /// The round has no reply for the name.
     NotAsked,
+}
+
+impl FailureKind {
+    /// Its name in documents and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::ServFail => "serv_fail",
+            FailureKind::NxDomain => "nx_domain",
+            FailureKind::Refused => "refused",
+            FailureKind::OtherCode => "other_code",
+            FailureKind::Empty => "empty",
+            FailureKind::Timeout => "timeout",
+            FailureKind::Truncated => "truncated",
+            FailureKind::Malformed => "malformed",
+            FailureKind::NoResolver => "no_resolver",
+            FailureKind::Unreachable => "unreachable",
+            FailureKind::Bogus => "bogus",
+            FailureKind::NotAsked => "not_asked",
+        }
+    }
 }
 
 impl fmt::Display for FailureKind {

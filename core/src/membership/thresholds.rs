@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Every number that membership depends on. All are configurable and shown by `status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// How many complete answers in a row must lack a peer before it may be removed.
     pub missing_answers: u32,
     /// How long a peer must have been missing before it may be removed. In JSON, this and every
     /// other duration is in seconds.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub hold_down: Duration,
     /// More than this share of the peers missing at once is suspicious; in whole per cent, so
     /// that 33 stands for a third; 1 to 100, where 100 turns the guard off.
@@ -21,13 +21,13 @@ pub struct Thresholds {
     /// can still lose a node.
     pub mass_floor: u32,
     /// How long suspicious removals are held, measured from when each peer was first missed.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub mass_hold: Duration,
     /// A return within this time after the one before makes a peer a flapping one.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub flap_window: Duration,
     /// The hold-down of a flapping peer doubles with every return, up to this.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub flap_hold_max: Duration,
     /// How many of a resolver's latest complete answers are looked at to recognise sampling. A
     /// peer that went missing while others appeared in its place needs as many answers without it.
@@ -36,18 +36,18 @@ pub struct Thresholds {
     pub sampling_exit: u32,
     /// How long a peer must have been missing from samples, besides being dead by probe, before
     /// it may be removed.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub sampling_absence: Duration,
     /// The shortest time between two rounds.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub refresh_min: Duration,
     /// The longest time between two rounds.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub refresh_max: Duration,
     /// A refresh comes up to this much early, so that nodes do not ask in step; per cent, 0 to 50.
     pub jitter_percent: u8,
     /// How long a removed peer is remembered, so that its return is noticed.
-    #[serde(serialize_with = "seconds")]
+    #[serde(with = "seconds")]
     pub forget_after: Duration,
     /// Most peers that are accepted; bounds memory and the kernel's tables when DNS runs wild.
     pub max_peers: usize,
@@ -161,6 +161,17 @@ fn order(lower: (&'static str, Duration), upper: (&'static str, Duration)) -> Re
     Err(ThresholdError::Order { lower, lower_value, upper, upper_value })
 }
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
+/// Durations in seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::name::{Failed, NameState};
@@ -46,7 +46,7 @@ pub struct OwnView {
 }
 
 /// Peers held because too many went missing at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MassView {
     /// How many were missing when the guard last struck.
     pub missing: usize,
@@ -114,7 +114,7 @@ impl PeerState {
 }
 
 /// A failed lookup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureView {
     /// What kind.
     pub kind: FailureKind,
@@ -125,7 +125,7 @@ pub struct FailureView {
 }
 
 /// One name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameView {
     /// The name.
     pub name: String,
@@ -146,7 +146,7 @@ pub struct NameView {
 }
 
 /// One resolver's replies to one name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolverView {
     /// The resolver.
     pub resolver: String,
@@ -163,7 +163,7 @@ pub struct ResolverView {
 }
 
 /// A removed peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepartedView {
     /// Its address.
     pub address: IpAddr,

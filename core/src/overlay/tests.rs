@@ -87,6 +87,32 @@ fn one_peer_costs_only_its_own_changes() {
 }
 
 #[test]
+fn what_is_new_is_known_without_reading_and_leads_to_the_same() {
+    let (before, wanted) = (overlay(&[2, 3]), overlay(&[3, 4]));
+    let mut state = settle(&before, Observed::default());
+    let added = additions(&wanted, &before);
+    assert_eq!(
+        added.iter().map(Change::object).collect::<Vec<_>>(),
+        ["neighbour", "neighbour", "fdb", "route", "route"]
+    );
+    for change in &added {
+        assert!(change.to_string().contains("4"), "{change} is about no newcomer");
+        apply(&mut state, change);
+    }
+    // What goes is left to the difference, which finds nothing else to do.
+    assert!(diff(&wanted, &state).unwrap().iter().all(Change::removes_peer));
+    assert_eq!(settle(&wanted, state), settle(&wanted, Observed::default()));
+}
+
+#[test]
+fn nothing_is_added_in_a_hurry_to_another_device() {
+    let (before, mut wanted) = (overlay(&[2]), overlay(&[2, 3]));
+    assert!(additions(&before, &before).is_empty());
+    wanted.device.mtu -= 1;
+    assert!(additions(&wanted, &before).is_empty());
+}
+
+#[test]
 fn the_device_is_changed_in_place_where_the_kernel_can() {
     let state = settle(&overlay(&[2]), Observed::default());
     let moved = |f: fn(&mut ObservedDevice)| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::message::About;
 use super::path_mtu::PathMtu;
-use super::stats::{Rtt, Window};
+use super::stats::{Rtt, Times, Window};
 use super::view::{Agreement, PathState, PeerProbe, RttView};
 use super::{Limits, Local, Target};
 use crate::membership::{Liveness, Now};
@@ -21,6 +21,8 @@ pub(super) struct Peer {
     liveness: Liveness,
     /// Since when, and for people the same on the wall clock.
     since: Now,
+    /// When it became a peer.
+    added: Duration,
     /// Requests lost in a row.
     losses: u32,
     window: Window,
@@ -56,6 +58,7 @@ impl Peer {
             target,
             liveness: Liveness::Unknown,
             since: now,
+            added: now.monotonic,
             losses: 0,
             window: Window::default(),
             rtt: Rtt::default(),
@@ -148,13 +151,22 @@ impl Peer {
     }
 
     /// Takes a reply. Returns nothing when it answers no request under way.
-    pub(super) fn reply(&mut self, token: u64, now: Now, limits: &Limits, dice: u32) -> Option<Vec<Event>> {
+    pub(super) fn reply(
+        &mut self,
+        token: u64,
+        now: Now,
+        limits: &Limits,
+        dice: u32,
+        times: &mut Times,
+    ) -> Option<Vec<Event>> {
         let mut events = Vec::new();
         if let Some(sent) = self.small.filter(|sent| sent.token == token) {
             self.small = None;
             self.small_passed = true;
             self.window.push(false);
-            self.rtt.push(now.monotonic.saturating_sub(sent.at));
+            let time = now.monotonic.saturating_sub(sent.at);
+            self.rtt.push(time);
+            times.round_trips.push(time);
         } else if let Some(sent) = self.sized.filter(|sent| sent.token == token) {
             self.sized = None;
             let before = self.path.known();
@@ -164,6 +176,9 @@ impl Peer {
             return None;
         }
         self.losses = 0;
+        if self.last_reply.is_none() {
+            times.first_replies.push(now.monotonic.saturating_sub(self.added));
+        }
         self.last_reply = Some(now);
         if self.liveness != Liveness::Alive {
             let dead =

@@ -2,6 +2,30 @@
 
 use std::time::Duration;
 
+use crate::histogram::Histogram;
+
+/// Bounds for round trips, in seconds: from that of one rack to that around the world.
+const ROUND_TRIPS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+/// Bounds for how long a new peer takes to answer, in seconds.
+const FIRST_REPLIES: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// Times of all peers together since the start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    /// Of every small request that was answered.
+    pub round_trips: Histogram,
+    /// From when a peer was added to its first reply.
+    pub first_replies: Histogram,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times { round_trips: Histogram::new(ROUND_TRIPS), first_replies: Histogram::new(FIRST_REPLIES) }
+    }
+}
+
 /// What became of the latest requests: a bit each, set for a loss.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Window {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use minionet_core::addr::Cidr;
 use minionet_core::overlay::patience::{Ground, LONGEST, Patience, Refusal, SHORTEST};
 use minionet_core::overlay::{self, Change, Device, Overlay};
+use minionet_core::state::Journal;
 use minionet_netlink::Socket;
 use minionet_netlink::overlay::{self as kernel, Failure};
 
@@ -22,6 +23,8 @@ pub struct Settler {
     patience: Patience,
     /// When to try again, by the clock.
     again: Option<Duration>,
+    /// What the kernel held when it was last found to be right.
+    settled: Option<Overlay>,
 }
 
 /// What the kernel should hold, and what that depends on.
@@ -37,7 +40,7 @@ pub struct Wanted<'a> {
 impl Settler {
     /// One to whom nothing was refused yet.
     pub fn new(clock: Clock) -> Self {
-        Settler { clock, patience: Patience::default(), again: None }
+        Settler { clock, patience: Patience::default(), again: None, settled: None }
     }
 
     /// Makes the kernel hold what it should; says which devices' changes matter from now on. What
@@ -46,15 +49,25 @@ impl Settler {
     /// # Errors
     /// When the tables cannot be read, a stranger's device has our name, or the conversation with
     /// the kernel breaks down.
-    pub fn settle(&mut self, socket: &mut Socket, wanted: &Wanted<'_>) -> Result<Vec<u32>> {
+    pub fn settle(
+        &mut self,
+        socket: &mut Socket,
+        wanted: &Wanted<'_>,
+        journal: &mut Journal,
+    ) -> Result<Vec<u32>> {
         let device = &wanted.overlay.device;
         let mut links = Vec::new();
+        self.add_early(socket, wanted.overlay)?;
         for _ in 0..ROUNDS {
             let observed = kernel::read(socket, &device.name)?;
             links = observed.device.iter().map(|d| d.index).chain(wanted.overlay.underlay).collect();
             let mut changes = overlay::diff(wanted.overlay, &observed)?;
             if !wanted.trusted {
                 overlay::keep_peers(&mut changes, wanted.overlay);
+            }
+            if changes.is_empty() {
+                journal.unchanged();
+                self.settled = Some(wanted.overlay.clone());
             }
             let ground = Ground { device: observed.device, underlay: wanted.underlay };
             let due = self.patience.due(changes, ground, self.clock.now().monotonic);
@@ -63,11 +76,30 @@ impl Settler {
             }
             report(&due);
             let failures = kernel::apply(socket, device, &due)?;
+            journal.changed(&due, failures.iter().map(|f| &f.change), self.clock.now());
             let refusals = failures.into_iter().map(|failure| refusal(socket, device, failure));
             let refusals = refusals.collect::<Result<_>>()?;
             self.patience.tried(&due, refusals, self.clock.now().monotonic);
         }
         Ok(links)
+    }
+
+    /// Adds what is new since the kernel was last found to be right, before its tables are read:
+    /// with thousands of peers, reading them takes longer than all the rest. Whatever is wrong with
+    /// this, also what the kernel refuses, is found by the reading that follows.
+    fn add_early(&mut self, socket: &mut Socket, wanted: &Overlay) -> Result<()> {
+        let Some(settled) = self.settled.take() else { return Ok(()) };
+        let changes = overlay::additions(wanted, &settled);
+        if !changes.is_empty() {
+            report(&changes);
+            let _found_below = kernel::apply(socket, &wanted.device, &changes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel was found to be right when it was last looked at.
+    pub fn is_settled(&self) -> bool {
+        self.settled.is_some()
     }
 
     /// Sets when to try again what is refused: after every look at the tables, also one that

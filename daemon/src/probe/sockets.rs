@@ -69,14 +69,7 @@ impl Sockets {
     /// When the kernel refuses.
     pub fn open(place: Place) -> Result<Self> {
         let device = overlay_device().with_context(|| format!("the probe waits for the device {DEVICE}"))?;
-        let tunnel = bind((place.vtep, place.port).into(), "the probe")?;
-        // The option "probe" sets the bit "do not fragment" and disregards what was learned about
-        // the path: the very thing that is to be found out.
-        match place.vtep {
-            IpAddr::V4(_) => setsockopt(&tunnel, option::Discovery4, &libc::IP_PMTUDISC_PROBE),
-            IpAddr::V6(_) => setsockopt(&tunnel, option::Discovery6, &libc::IPV6_PMTUDISC_PROBE),
-        }
-        .context("cannot keep the packets of the probe from being fragmented")?;
+        let tunnel = unfragmented((place.vtep, place.port).into())?;
         let hellos = bind((hello::ADDRESS, place.port).into(), "hellos")?;
         setsockopt(&hellos, BindToDevice, &DEVICE.into())
             .with_context(|| format!("cannot listen for hellos on {DEVICE} only"))?;
@@ -148,6 +141,22 @@ fn take<T>(mut read: impl FnMut() -> io::Result<T>) -> Option<T> {
 
 fn overlay_device() -> nix::Result<u32> {
     if_nametoindex(DEVICE)
+}
+
+/// A socket for probes, of which no packet is fragmented.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn unfragmented(address: SocketAddr) -> Result<StdSocket> {
+    let socket = bind(address, "the probe")?;
+    // The option "probe" sets the bit "do not fragment" and disregards what was learned about
+    // the path: the very thing that is to be found out.
+    match address {
+        SocketAddr::V4(_) => setsockopt(&socket, option::Discovery4, &libc::IP_PMTUDISC_PROBE),
+        SocketAddr::V6(_) => setsockopt(&socket, option::Discovery6, &libc::IPV6_PMTUDISC_PROBE),
+    }
+    .context("cannot keep the packets of the probe from being fragmented")?;
+    Ok(socket)
 }
 
 fn bind(address: SocketAddr, purpose: &str) -> Result<StdSocket> {

@@ -69,9 +69,10 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         shared.udp.fetch_add(1, Ordering::Relaxed);
         let reply = reply(&mut shared.zone(), buffer[..length].to_vec(), client, Transport::Udp);
         if let Reply::Send { bytes, after } = reply {
-            let socket = Arc::clone(&socket);
+            let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             tokio::spawn(async move {
                 sleep(after).await;
+                shared.answers();
                 // A client that is gone needs no answer.
                 let _ = socket.send_to(&bytes, client).await;
             });
@@ -105,6 +106,7 @@ async fn serve_connection(shared: &Shared, mut stream: TcpStream, client: Socket
                 let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
                 let mut message = length.to_be_bytes().to_vec();
                 message.extend(bytes);
+                shared.answers();
                 stream.write_all(&message).await?;
             }
         }

@@ -106,7 +106,8 @@ fn an_interface_that_was_away_is_used_again() -> Result<()> {
 fn what_belongs_to_others_is_left_alone() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(2).config("audit_interval = \"1s\"").run(|cluster| {
         let node = cluster.node(0);
-        node.ip("link add other type bridge\naddr add 192.0.2.1/24 dev other\nlink set other up\n\
+        // No address of the kernel's making, whose check for duplicates ends at some moment.
+        node.ip("link add other type bridge\nlink set other addrgenmode none\naddr add 192.0.2.1/24 dev other\nlink set other up\n\
              route add 203.0.113.0/24 via 192.0.2.9\nroute add 10.32.200.0/24 via 192.0.2.9\n\
              neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev other nud permanent\n\
              link add vxother type vxlan id 77 dstport 8472 local 172.20.0.1\nlink set vxother up")?;

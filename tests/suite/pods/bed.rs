@@ -28,7 +28,7 @@ pub fn times(little: usize, much: usize) -> usize {
 }
 
 /// Runs a test on a minion of both families whose daemon was killed when it was ready.
-pub fn on_orphaned_node(config: &str, test: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
+pub fn on_orphaned_node<T>(config: &str, test: impl FnOnce(&Node) -> Result<T>) -> Result<T> {
     let config = format!("{config}\npod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]\n");
     let builder = Cluster::builder("cncfdemo").nodes(1).underlay("172.20.0.0/24, fd00:20::/64");
     builder.config(&config).run(|cluster| {
@@ -114,10 +114,20 @@ pub fn command(node: &Node, verb: &str, attachment: &Attachment) -> Command {
 /// One pass of the collector, as the daemon makes it. A namespace that is there and has lost its
 /// interface is given no time.
 pub fn collect(node: &Node) -> Result<Outcome> {
+    pass(node, &Scope::default())
+}
+
+fn pass(node: &Node, scope: &Scope) -> Result<Outcome> {
     Ok(node.run(|| {
         let mut collector = Collector::new(Store::new(Path::new(RUN_DIR)), Duration::ZERO);
-        Socket::open().map(|mut socket| collector.pass(&mut socket, &Scope::default(), Instant::now()))
+        Socket::open().map(|mut socket| collector.pass(&mut socket, scope, Instant::now()))
     })??)
+}
+
+/// Removes every attachment, dead or alive, as GC does that is told that nothing is wanted.
+pub fn remove_all(node: &Node) -> Result<Outcome> {
+    let scope = Scope { network: None, wanted: Some(BTreeSet::new()) };
+    pass(node, &scope)
 }
 
 /// One pass of the collector that must succeed.

@@ -1,16 +1,23 @@
 //! DEL makes a pod disappear at once, and leaves the destruction of its interface to the daemon.
 
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
+use minionet_netlink::conntrack::{Conntrack, Pattern};
 use minionet_tests::{Need, trials};
-use netns_testbed::eventually;
+use netns_testbed::{Cluster, Node, eventually};
 use nix::sys::signal::Signal;
 
 use super::bed::{same, traces};
 use crate::cni::support::{PATIENT, Sandbox, add, addresses, conf, conf_with, del, on_node};
 
 pub fn trials() -> Vec<Trial> {
-    trials![what_the_daemon_is_yet_to_destroy_is_in_nobodys_way => [Need::Program("nft")]]
+    trials![
+        what_the_daemon_is_yet_to_destroy_is_in_nobodys_way => [Need::Program("nft")],
+        connections_of_a_pod_that_left_are_forgotten => [Need::Program("nft")],
+    ]
 }
 
 /// The daemon is held, so that the moment between DEL and the destruction lasts.
@@ -40,6 +47,53 @@ fn what_the_daemon_is_yet_to_destroy_is_in_nobodys_way() -> Result<()> {
         node.signal_daemon(Signal::SIGCONT)?;
         for sandbox in [&sandbox, &other] {
             eventually("the daemon to destroy the rest", PATIENT, || same(&before, &traces(node, sandbox)?))?;
+        }
+        Ok(())
+    })
+}
+
+/// How many connections the kernel of a node remembers that an address began.
+fn remembered(node: &Node, address: IpAddr) -> Result<usize> {
+    let count = AtomicUsize::new(0);
+    node.run(|| {
+        // Asked about, none is forgotten.
+        Conntrack::open()?.forget(Pattern::From(address), |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            false
+        })
+    })??;
+    Ok(count.into_inner())
+}
+
+/// By the daemon, which hears of several pods and goes through the kernel's table once; and by the
+/// plugin, where there is no daemon.
+fn connections_of_a_pod_that_left_are_forgotten() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(1).run(|cluster| {
+        let node = cluster.node(0);
+        for daemon in [true, false] {
+            if !daemon {
+                node.kill_daemon(Signal::SIGKILL)?;
+            }
+            let pods = [node.add_pod("one")?, node.add_pod("two")?, node.add_pod("stays")?];
+            let addresses = pods.each_ref().map(|pod| pod.address());
+            for pod in &pods {
+                pod.ping(cluster.external().addresses()[0], PATIENT)?;
+            }
+            for address in addresses {
+                ensure!(remembered(node, address)? == 1, "the ping of {address}");
+            }
+            let [one, two, stays] = pods;
+            one.delete()?;
+            two.delete()?;
+            for address in &addresses[..2] {
+                eventually("its connection to be forgotten", PATIENT, || {
+                    let count = remembered(node, *address)?;
+                    ensure!(count == 0, "{count} connections of {address} are remembered");
+                    Ok::<_, anyhow::Error>(())
+                })?;
+            }
+            ensure!(remembered(node, addresses[2])? == 1, "the connection of the pod that stays");
+            stays.delete()?;
         }
         Ok(())
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_tests::{Need, print, trials};
 use netns_testbed::Node;
 use nix::errno::Errno;
 use serde_json::Value;
@@ -19,6 +19,8 @@ pub fn trials() -> Vec<Trial> {
         an_add_killed_at_any_call_is_undone_by_the_collector => [Need::Program("nft")],
         an_add_killed_at_any_call_can_be_repeated => [Need::Program("nft")],
         an_add_whose_calls_fail_leaves_nothing => [Need::Program("nft")],
+        an_add_that_can_undo_nothing_is_undone_by_del => [Need::Program("nft")],
+        an_add_that_can_undo_nothing_is_undone_by_the_collector => [Need::Program("nft")],
         a_del_killed_at_any_call_can_be_repeated => [Need::Program("nft")],
         a_del_killed_at_any_call_is_finished_by_the_collector => [Need::Program("nft")],
         a_del_whose_calls_fail_can_be_repeated => [Need::Program("nft")],
@@ -36,7 +38,7 @@ fn at_every_call(
 ) -> Result<()> {
     let which = match fault {
         _ if times(0, 1) == 1 => Calls::All,
-        Fault::Kill => Calls::Changing,
+        Fault::Kill | Fault::Errors(_) => Calls::Changing,
         Fault::Error(_) => Calls::Asking,
     };
     for at in 0.. {
@@ -53,6 +55,7 @@ fn at_every_call(
             ensure!(traced.code == Some(0), "the last run was disturbed by nothing: {traced:?}");
             // Enough for the netlink conversations alone; fewer would mean that nothing was traced.
             ensure!(at > 15, "only {at} calls were seen");
+            print(&format!("faults: {verb} met {fault:?} at each of {at} calls"));
             return Ok(());
         }
     }
@@ -72,41 +75,72 @@ fn begin(node: &Node) -> Result<(Sandbox, BTreeSet<String>)> {
 fn an_add_killed_at_any_call_is_undone_by_del() -> Result<()> {
     on_orphaned_node("", |node| {
         let (sandbox, before) = begin(node)?;
-        at_every_call(
-            node,
-            "ADD",
-            &sandbox,
-            Fault::Kill,
-            || Ok(()),
-            |_| {
-                del(node, &sandbox.attachment, &full_conf())?;
-                clean(&before, node, &sandbox)
-            },
-        )
+        at_every_call(node, "ADD", &sandbox, Fault::Kill, nothing, |_| {
+            del(node, &sandbox.attachment, &full_conf())?;
+            clean(&before, node, &sandbox)
+        })
     })
 }
 
 fn an_add_killed_at_any_call_is_undone_by_the_collector() -> Result<()> {
     on_orphaned_node("", |node| {
         let (sandbox, before) = begin(node)?;
-        at_every_call(
-            node,
-            "ADD",
-            &sandbox,
-            Fault::Kill,
-            || Ok(()),
-            |traced| {
-                collect_all(node)?;
-                if traces(node, &sandbox)? != before {
-                    // Killed after everything was done, the record included: that is an attachment
-                    // like any other, except that its runtime did not hear of it.
-                    check_alive(node, &sandbox, traced)?;
-                    del(node, &sandbox.attachment, &full_conf())?;
-                }
-                clean(&before, node, &sandbox)
-            },
-        )
+        at_every_call(node, "ADD", &sandbox, Fault::Kill, nothing, |traced| {
+            collect_all(node)?;
+            if traces(node, &sandbox)? != before {
+                // Killed after everything was done, the record included.
+                goes_with_its_namespace(node, &sandbox, &before, traced)?;
+            }
+            clean(&before, node, &sandbox)
+        })
     })
+}
+
+fn an_add_that_can_undo_nothing_is_undone_by_del() -> Result<()> {
+    can_fail()?;
+    on_orphaned_node("", |node| {
+        let (sandbox, before) = begin(node)?;
+        let fault = Fault::Errors(Errno::EIO);
+        at_every_call(node, "ADD", &sandbox, fault, nothing, |_| {
+            del(node, &sandbox.attachment, &full_conf())?;
+            clean(&before, node, &sandbox)
+        })
+    })
+}
+
+fn an_add_that_can_undo_nothing_is_undone_by_the_collector() -> Result<()> {
+    can_fail()?;
+    on_orphaned_node("", |node| {
+        let (sandbox, before) = begin(node)?;
+        let fault = Fault::Errors(Errno::EIO);
+        at_every_call(node, "ADD", &sandbox, fault, nothing, |traced| {
+            collect_all(node)?;
+            if traces(node, &sandbox)? != before {
+                // It was complete when its result could not be written.
+                goes_with_its_namespace(node, &sandbox, &before, traced)?;
+            }
+            clean(&before, node, &sandbox)
+        })
+    })
+}
+
+/// Before the first call of every round there is nothing to do.
+fn nothing() -> Result<()> {
+    Ok(())
+}
+
+/// What is left is an attachment like any other, except that its runtime did not hear of it. When
+/// the namespace goes from its path and the interface with it, so does the rest.
+fn goes_with_its_namespace(
+    node: &Node,
+    sandbox: &Sandbox,
+    before: &BTreeSet<String>,
+    traced: &Traced,
+) -> Result<()> {
+    check_alive(node, sandbox, traced)?;
+    sandbox.namespace.ip("link del eth0")?;
+    collect_all(node)?;
+    clean(before, node, sandbox)
 }
 
 /// What is left is whole: the same ADD says that it is there already.
@@ -120,22 +154,15 @@ fn check_alive(node: &Node, sandbox: &Sandbox, traced: &Traced) -> Result<()> {
 fn an_add_killed_at_any_call_can_be_repeated() -> Result<()> {
     on_orphaned_node("", |node| {
         let (sandbox, before) = begin(node)?;
-        at_every_call(
-            node,
-            "ADD",
-            &sandbox,
-            Fault::Kill,
-            || Ok(()),
-            |traced| {
-                let answer = call(node, "ADD", &sandbox.attachment, &full_conf())?;
-                if !answer.success() {
-                    let text = answer.json()?["msg"].as_str().unwrap_or_default().to_owned();
-                    ensure!(text.contains("is attached already"), "{text} after {traced:?}");
-                }
-                del(node, &sandbox.attachment, &full_conf())?;
-                clean(&before, node, &sandbox)
-            },
-        )
+        at_every_call(node, "ADD", &sandbox, Fault::Kill, nothing, |traced| {
+            let answer = call(node, "ADD", &sandbox.attachment, &full_conf())?;
+            if !answer.success() {
+                let text = answer.json()?["msg"].as_str().unwrap_or_default().to_owned();
+                ensure!(text.contains("is attached already"), "{text} after {traced:?}");
+            }
+            del(node, &sandbox.attachment, &full_conf())?;
+            clean(&before, node, &sandbox)
+        })
     })
 }
 
@@ -150,29 +177,21 @@ fn an_add_whose_calls_fail_leaves_nothing() -> Result<()> {
     can_fail()?;
     on_orphaned_node("", |node| {
         let (sandbox, before) = begin(node)?;
-        at_every_call(
-            node,
-            "ADD",
-            &sandbox,
-            Fault::Error(Errno::EIO),
-            || Ok(()),
-            |traced| {
-                match traced.code {
-                    // It could do without.
-                    Some(0) => {
-                        let result: Value = serde_json::from_str(&traced.stdout).context("its result")?;
-                        let check =
-                            call(node, "CHECK", &sandbox.attachment, &checking(&full_conf(), &result))?;
-                        silent(&check).context("CHECK")?;
-                        del(node, &sandbox.attachment, &full_conf())?;
-                    }
-                    Some(_) => {}
-                    // The run-time library gives up without memory.
-                    None => del(node, &sandbox.attachment, &full_conf())?,
+        at_every_call(node, "ADD", &sandbox, Fault::Error(Errno::EIO), nothing, |traced| {
+            match traced.code {
+                // It could do without.
+                Some(0) => {
+                    let result: Value = serde_json::from_str(&traced.stdout).context("its result")?;
+                    let check = call(node, "CHECK", &sandbox.attachment, &checking(&full_conf(), &result))?;
+                    silent(&check).context("CHECK")?;
+                    del(node, &sandbox.attachment, &full_conf())?;
                 }
-                clean(&before, node, &sandbox)
-            },
-        )
+                Some(_) => {}
+                // The run-time library gives up without memory.
+                None => del(node, &sandbox.attachment, &full_conf())?,
+            }
+            clean(&before, node, &sandbox)
+        })
     })
 }
 

@@ -1,254 +1,272 @@
 //! The plugin is called with everything that no runtime would send.
+//!
+//! Calls come in rows on one node, so that they also meet what earlier ones left standing; after
+//! each row everything must be gone. A row that fails is made shorter, and its calls simpler, for
+//! as long as it fails.
 
-use std::io::Write;
-use std::process::{Output, Stdio};
+mod calls;
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_core::constants::{DOOMED_GROUP, RUN_DIR};
+use minionet_netlink::Socket;
+use minionet_pods::heartbeat::Heartbeat;
+use minionet_tests::{Need, Seed, at_once, print, trials};
 use netns_testbed::Node;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
-use serde_json::{Map, Value, json};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use proptest::bool::weighted;
+use proptest::collection::vec;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use serde_json::Value;
 
-use super::bed::{command, on_orphaned_node, same, times, traces};
-use crate::cni::support::{Sandbox, conf, del};
+use self::calls::{Call, OTHER, STANDING, call, full_conf_with_tcp};
+use super::bed::{command, on_orphaned_node, remove_all, same, times, traces};
+use crate::cni::support::{Sandbox, add, del};
 
 pub fn trials() -> Vec<Trial> {
     trials![whatever_comes_there_is_one_answer_and_no_trace => [Need::Program("nft")]]
 }
 
-/// No call may take longer, whatever it was given.
-const LIMIT: Duration = Duration::from_secs(30);
+/// A call that takes longer hangs. One that does not can take long, too, where hundreds of others
+/// wait for the same lock of the kernel.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Most calls between two looks at what is left.
+const ROW: usize = 60;
+/// For how long a row that fails is made simpler.
+const SIMPLIFYING: Duration = Duration::from_secs(120);
+/// How many rows find no daemon: then DEL destroys interfaces itself, for which the kernel takes its
+/// time.
+const WITHOUT_DAEMON: f64 = 0.1;
 
-/// One call.
+/// A node with a container that is attached and one that is not.
+struct Target<'a> {
+    node: &'a Node,
+    standing: Sandbox,
+    other: Sandbox,
+    tally: Tally,
+}
+
+/// Calls, one after the other.
 #[derive(Clone, Debug)]
-struct Call {
-    verb: &'static str,
-    environment: Vec<(&'static str, String)>,
-    stdin: Vec<u8>,
+struct Row {
+    /// Whether they find a daemon that lives: its lock is held by the test, which also does what DEL
+    /// leaves to the daemon.
+    daemon: bool,
+    calls: Vec<Call>,
 }
 
-/// Keys that mean something somewhere, in the wrong place and case as well.
-const KEYS: [&str; 40] = [
-    "cniVersion",
-    "name",
-    "type",
-    "mtu",
-    "dns",
-    "ipam",
-    "args",
-    "cni",
-    "ips",
-    "mac",
-    "runtimeConfig",
-    "capabilities",
-    "prevResult",
-    "portMappings",
-    "bandwidth",
-    "hostPort",
-    "containerPort",
-    "protocol",
-    "hostIP",
-    "ingressRate",
-    "ingressBurst",
-    "egressRate",
-    "egressBurst",
-    "interfaces",
-    "sandbox",
-    "interface",
-    "address",
-    "gateway",
-    "routes",
-    "dst",
-    "gw",
-    "version",
-    "nameservers",
-    "ip4",
-    "ip",
-    "CNIVERSION",
-    "HostPort",
-    "cni.dev/valid-attachments",
-    "containerID",
-    "ifname",
-];
-
-/// Values that are nearly right.
-const TEXTS: [&str; 22] = [
-    "",
-    "1.1.0",
-    "0.1.0",
-    "0.3.1",
-    "0.4.0",
-    "2.0.0",
-    "net1",
-    "a/b",
-    "minionet",
-    "10.32.1.9",
-    "10.32.1.9/24",
-    "10.32.1.1",
-    "fd00:32:0:1::9",
-    "999.0.0.1/99",
-    "::/0",
-    "0.0.0.0/0",
-    "0e:00:00:00:00:01",
-    "01:00:00:00:00:00",
-    "tcp",
-    "SCTP",
-    "\u{0}",
-    "ä",
-];
-
-fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        prop_oneof![Just(-1i64), Just(0), Just(80), Just(65536), any::<i64>()].prop_map(Value::from),
-        prop_oneof![Just(1.5f64), Just(1e300), Just(9.007_199_254_740_993e15)].prop_map(Value::from),
-        prop::sample::select(&TEXTS[..]).prop_map(Value::from),
-        ".{0,40}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 24, 5, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((key(), inner), 0..5)
-                .prop_map(|pairs| Value::Object(pairs.into_iter().collect::<Map<_, _>>())),
-        ]
-    })
+fn row() -> impl Strategy<Value = Row> {
+    (weighted(1.0 - WITHOUT_DAEMON), vec(call(), 1..=ROW)).prop_map(|(daemon, calls)| Row { daemon, calls })
 }
 
-fn key() -> impl Strategy<Value = String> {
-    prop_oneof![4 => prop::sample::select(&KEYS[..]).prop_map(str::to_owned), 1 => "[a-zA-Z./]{0,12}"]
+/// What happened, for a person to judge whether the calls were any good.
+#[derive(Default)]
+struct Tally {
+    calls: Cell<usize>,
+    attached: Cell<usize>,
+    succeeded: Cell<usize>,
 }
 
-/// A configuration: a good one with some keys replaced, and perhaps some octets.
-fn stdin() -> impl Strategy<Value = Vec<u8>> {
-    let result = json!({"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/c1"}],
-        "ips": [{"address": "10.32.1.2/32", "interface": 0}]});
-    let versions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-    let changes = prop::collection::vec((key(), value()), 0..4);
-    let octets = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
-    let damaged = prop::bool::weighted(0.2);
-    (prop::sample::select(versions.to_vec()), any::<bool>(), changes, damaged, octets).prop_map(
-        move |(version, with_result, changes, damaged, octets)| {
-            let mut whole = conf(version);
-            if with_result {
-                whole["prevResult"] = result.clone();
-            }
-            if let Value::Object(keys) = &mut whole {
-                keys.extend(changes);
-            }
-            let mut text = whole.to_string().into_bytes();
-            if damaged {
-                for (index, octet) in octets {
-                    let at = index.index(text.len());
-                    text[at] = octet;
-                }
-            }
-            text
-        },
-    )
-}
-
-fn environment() -> impl Strategy<Value = Vec<(&'static str, String)>> {
-    let names = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH"];
-    let odd = [
-        "",
-        "c1",
-        "eth0",
-        "eth1",
-        "lo",
-        "/run/netns/c1",
-        "/run/netns",
-        "/dev/null",
-        "/proc/self/ns/net",
-        "../x",
-        "a b",
-        "IP=10.32.1.7",
-        "IgnoreUnknown=1;K8S_POD_NAME=x",
-        "MAC=zz",
-        ";",
-        "=",
-        "%d",
-        "sixteen_octets_xx",
-    ];
-    let change =
-        (prop::sample::select(names.to_vec()), prop::sample::select(odd.to_vec()).prop_map(str::to_owned));
-    prop::collection::vec(change, 0..3)
-}
-
-fn call() -> impl Strategy<Value = Call> {
-    let verbs = ["ADD", "ADD", "ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "NOPE"];
-    (prop::sample::select(verbs.to_vec()), environment(), stdin())
-        .prop_map(|(verb, environment, stdin)| Call { verb, environment, stdin })
-}
-
-fn execute(node: &Node, sandbox: &Sandbox, call: &Call) -> Result<Output> {
-    let mut command = command(node, call.verb, &sandbox.attachment);
-    for (name, value) in &call.environment {
-        if !value.contains('\0') {
-            command.env(name, value);
-        }
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    // One that has seen enough does not read on.
-    let _unread = child.stdin.take().context("its input")?.write_all(&call.stdin);
-    Ok(child.wait_with_output()?)
-}
-
-/// One answer, of the form that the specification has for it.
-fn judge(call: &Call, output: &Output) -> Result<()> {
-    let stdout = std::str::from_utf8(&output.stdout)?;
-    let code = output.status.code().context("it was killed by a signal")?;
-    if code == 0 {
-        let silent = matches!(call.verb, "DEL" | "CHECK" | "GC" | "STATUS");
-        ensure!(silent == stdout.is_empty(), "a success of {} wrote {stdout:?}", call.verb);
-        if !silent {
-            serde_json::from_str::<Value>(stdout).with_context(|| format!("one document: {stdout}"))?;
-        }
-        return Ok(());
-    }
-    let error: Value = serde_json::from_str(stdout).with_context(|| format!("one document: {stdout}"))?;
-    let number = error["code"].as_u64().with_context(|| format!("no code: {error}"))?;
-    // 100 is a panic that was caught.
-    ensure!((1..=99).contains(&number) || number > 100, "{error}");
-    ensure!(error["msg"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
-    Ok(())
+/// How a call ended.
+struct Answer {
+    code: Option<i32>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
 }
 
 fn whatever_comes_there_is_one_answer_and_no_trace() -> Result<()> {
-    on_orphaned_node("", |node| {
-        let sandbox = Sandbox::new(node, "c1")?;
-        let before = traces(node, &sandbox)?;
-        let cases = u32::try_from(times(500, 100_000))?;
-        let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-        let outcome = TestRunner::new(config).run(&call(), |call| {
-            let one = || -> Result<()> {
-                let start = Instant::now();
-                let output = execute(node, &sandbox, &call)?;
-                ensure!(start.elapsed() < LIMIT, "it took {:?}", start.elapsed());
-                judge(&call, &output)?;
-                if call.verb != "ADD" || !output.status.success() {
-                    return same(&before, &traces(node, &sandbox)?);
-                }
-                // Undone under the names that it was called with.
-                let undo = Call { verb: "DEL", ..call.clone() };
-                let output = execute(node, &sandbox, &undo)?;
-                ensure!(output.status.success(), "DEL: {}", String::from_utf8_lossy(&output.stdout));
-                same(&before, &traces(node, &sandbox)?)
-            };
-            one().map_err(|error| TestCaseError::fail(format!("{error:#}")))
+    let seed = Seed::choose()?;
+    let calls = times(3_000, 100_000);
+    // Short runs leave the other processor to other tests.
+    let workers = times(1, std::thread::available_parallelism().map_or(1, usize::from));
+    print(&format!("fuzz: {calls} calls begin; {seed}"));
+    let start = Instant::now();
+    let numbers: Vec<u64> = (0..workers as u64).collect();
+    let tallies = at_once(&numbers, |worker| {
+        on_orphaned_node("", |node| rows(node, seed, *worker, calls.div_ceil(workers)))
+            .with_context(|| format!("worker {worker} with {seed}"))
+    })?;
+    let sum = |count: fn(&Tally) -> &Cell<usize>| tallies.iter().map(|t| count(t).get()).sum::<usize>();
+    let (made, attached, succeeded) = (sum(|t| &t.calls), sum(|t| &t.attached), sum(|t| &t.succeeded));
+    print(&format!(
+        "fuzz: {made} calls, {succeeded} of them successes, {attached} of these an ADD; {seed}; {:.1?}",
+        start.elapsed()
+    ));
+    // Calls that are all refused at the door, or all accepted, would show nothing.
+    ensure!(attached * 50 > made && succeeded * 5 < made * 4, "the calls are not a good mixture");
+    Ok(())
+}
+
+/// Makes rows of calls until there were so many.
+fn rows(node: &Node, seed: Seed, worker: u64, calls: usize) -> Result<Tally> {
+    let target = Target {
+        node,
+        standing: Sandbox::new(node, STANDING)?,
+        other: Sandbox::new(node, OTHER)?,
+        tally: Tally::default(),
+    };
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        max_shrink_time: SIMPLIFYING.as_millis() as u32,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, seed.generator(worker));
+    while target.tally.calls.get() < calls {
+        let row = row().new_tree(&mut runner).map_err(|reason| anyhow!("{reason}"))?;
+        let outcome = runner.run_one(row, |row| {
+            target.row(&row).map_err(|error| {
+                // The next attempt is to fail by itself only.
+                let _best_effort = remove_all(node);
+                TestCaseError::fail(format!("{error:#}"))
+            })
         });
         match outcome {
-            Ok(()) => {}
-            Err(TestError::Fail(reason, call)) => {
-                let text = String::from_utf8_lossy(&call.stdin).into_owned();
-                return Err(anyhow!("{reason}: {} {:?} {text}", call.verb, call.environment));
-            }
-            Err(error) => return Err(anyhow!("{error}")),
+            Ok(_) => {}
+            Err(TestError::Fail(reason, row)) => bail!("{reason}\nafter {}", target.describe(&row)),
+            Err(error) => bail!("{error}"),
         }
-        del(node, &sandbox.attachment, &conf("1.1.0"))
-    })
+    }
+    Ok(target.tally)
+}
+
+impl Target<'_> {
+    /// Makes some calls one after the other, and looks at what is left.
+    fn row(&self, row: &Row) -> Result<()> {
+        let held = if row.daemon { self.node.run(|| Heartbeat::take(RUN_DIR.as_ref()))?? } else { None };
+        if let Some(heartbeat) = &held {
+            heartbeat.beat()?;
+        }
+        let before = (traces(self.node, &self.standing)?, traces(self.node, &self.other)?);
+        let real = add(self.node, &self.standing.attachment, &full_conf_with_tcp())?;
+        let mut standing = Vec::new();
+        for call in &row.calls {
+            let attached = self.make(call, &real).with_context(|| format!("{call:?}"))?;
+            match attached {
+                true if call.stays => standing.push(call),
+                true => self.undo(call, &real)?,
+                false => {}
+            }
+        }
+        for call in standing {
+            self.undo(call, &real)?;
+        }
+        del(self.node, &self.standing.attachment, &full_conf_with_tcp())?;
+        if held.is_some() {
+            self.node.run(|| Socket::open()?.delete_group(DOOMED_GROUP))??;
+        }
+        same(&before.0, &traces(self.node, &self.standing)?)?;
+        same(&before.1, &traces(self.node, &self.other)?)
+    }
+
+    /// Makes a call and judges its answer; says whether something is attached now that was not.
+    fn make(&self, call: &Call, real: &Value) -> Result<bool> {
+        let answer = self.execute(call, real)?;
+        let success = judge(call, &answer)?;
+        let attached = success && call.asked() == "ADD";
+        let count = |cell: &Cell<usize>, more: bool| cell.set(cell.get() + usize::from(more));
+        count(&self.tally.calls, true);
+        count(&self.tally.succeeded, success);
+        count(&self.tally.attached, attached);
+        Ok(attached)
+    }
+
+    /// Undoes an ADD under the names that it was called with.
+    fn undo(&self, call: &Call, real: &Value) -> Result<()> {
+        let answer = self.execute(&call.undo(), real)?;
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        ensure!(answer.code == Some(0), "DEL of what {call:?} attached: {text}");
+        Ok(())
+    }
+
+    fn execute(&self, call: &Call, real: &Value) -> Result<Answer> {
+        let sandbox = if call.container == STANDING { &self.standing } else { &self.other };
+        let mut command = command(self.node, call.verb, &sandbox.attachment);
+        for (name, value) in &call.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        // Less than a pipe holds, so nobody waits; one that has seen enough does not read on.
+        let _unread = child.stdin.take().context("its input")?.write_all(&call.stdin(real));
+        let answer = end_of(&mut child);
+        if answer.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let (stdout, stderr) = answer?;
+        Ok(Answer { code: status.code(), stdout, stderr })
+    }
+
+    /// A row of calls for a person to read.
+    fn describe(&self, row: &Row) -> String {
+        let describe = |call: &Call| {
+            let stdin = String::from_utf8_lossy(&call.stdin(&Value::Null)).into_owned();
+            format!("  {:?} {} {:?} {stdin}\n", call.asked(), call.container, call.environment)
+        };
+        let calls: String = row.calls.iter().map(describe).collect();
+        format!("calls {} a daemon:\n{calls}", if row.daemon { "with" } else { "without" })
+    }
+}
+
+/// What a program writes until it ends, which closes both.
+fn end_of(child: &mut Child) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut texts = (Vec::new(), Vec::new());
+    let until = Instant::now() + LIMIT;
+    let read = |from: &mut dyn ReadableFd, text: &mut Vec<u8>| -> Result<()> {
+        let mut piece = [0; 4096];
+        loop {
+            let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now()))?;
+            let ready = poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], left)?;
+            ensure!(ready > 0, "it did not end within {LIMIT:?}");
+            match from.read(&mut piece)? {
+                0 => return Ok(()),
+                count => text.extend(&piece[..count]),
+            }
+        }
+    };
+    read(child.stdout.as_mut().context("its output")?, &mut texts.0)?;
+    read(child.stderr.as_mut().context("its errors")?, &mut texts.1)?;
+    Ok(texts)
+}
+
+trait ReadableFd: Read + AsFd {}
+impl<T: Read + AsFd> ReadableFd for T {}
+
+/// One answer, of the form that the specification has for it; whether it is a success.
+fn judge(call: &Call, answer: &Answer) -> Result<bool> {
+    let stdout = std::str::from_utf8(&answer.stdout)?;
+    let stderr = String::from_utf8_lossy(&answer.stderr);
+    let code = answer.code.context("it was killed by a signal")?;
+    let verb = call.asked();
+    if code == 0 {
+        // Without a verb, the program introduces itself on standard error.
+        ensure!(verb.is_empty() || stderr.is_empty(), "a success wrote to standard error: {stderr}");
+        let silent = !(verb == "ADD" || verb == "VERSION");
+        ensure!(silent == stdout.is_empty(), "a success of {verb:?} wrote {stdout:?}");
+        if !silent {
+            let document: Value =
+                serde_json::from_str(stdout).with_context(|| format!("one document: {stdout}"))?;
+            ensure!(document["cniVersion"].is_string(), "{document}");
+        }
+        return Ok(true);
+    }
+    ensure!(!stderr.contains("panicked"), "it panicked: {stderr}");
+    let error: Value = serde_json::from_str(stdout).with_context(|| format!("one document: {stdout}"))?;
+    let number = error["code"].as_u64().with_context(|| format!("no code: {error}"))?;
+    // The specification reserves up to 99 what it does not define; 8 is the reference library's, and
+    // 100 is a panic that was caught.
+    ensure!(matches!(number, 1..=8 | 11 | 50 | 51) || number > 100, "{error}");
+    ensure!(error["msg"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+    Ok(false)
 }

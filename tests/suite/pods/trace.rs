@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -22,6 +23,9 @@ pub enum Fault {
     Kill,
     /// The call is not made, and fails with this error.
     Error(Errno),
+    /// Neither this call nor any that is counted after it is made; all fail with this error. So
+    /// what was done cannot be undone either.
+    Errors(Errno),
 }
 
 /// Which calls are counted.
@@ -34,6 +38,8 @@ pub enum Calls {
     /// Those after which the world may be another: between two of them, one moment is like the
     /// other.
     Changing,
+    /// Those that send something: to the kernel, as nobody else is sent anything.
+    Sending,
 }
 
 /// How a program ended under the tracer.
@@ -45,6 +51,18 @@ pub struct Traced {
     pub stdout: String,
     /// The call at which the fault came, if it was reached: its name and number.
     pub hit: Option<String>,
+    /// How many calls of those that are counted it made before.
+    pub calls: usize,
+    /// How often it slept, as between two looks at what is not ready yet.
+    pub pauses: usize,
+}
+
+/// Runs a program undisturbed, and counts its calls.
+///
+/// # Errors
+/// As [`run`].
+pub fn count(command: Command, input: &[u8], which: Calls) -> Result<Traced> {
+    run(command, input, Fault::Kill, which, usize::MAX)
 }
 
 /// Runs a program and stops it at the call of a number (from 0) among those that are counted.
@@ -62,11 +80,12 @@ pub fn run(mut command: Command, input: &[u8], fault: Fault, which: Calls, at: u
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     // Small enough for the buffer of the pipe, so nobody waits.
     child.stdin.take().context("its input")?.write_all(input)?;
-    let mut tracer = Tracer { pid, fault, which, at, calls: 0, hit: None, inside: BTreeMap::new() };
+    let mut tracer =
+        Tracer { pid, fault, which, at, calls: 0, pauses: 0, hit: None, inside: BTreeMap::new() };
     let code = tracer.follow()?;
     let mut stdout = String::new();
     child.stdout.take().context("its output")?.read_to_string(&mut stdout)?;
-    Ok(Traced { code, stdout, hit: tracer.hit })
+    Ok(Traced { code, stdout, hit: tracer.hit, calls: tracer.calls, pauses: tracer.pauses })
 }
 
 /// Whether a thread is inside of a system call, and how that is to end.
@@ -83,6 +102,7 @@ struct Tracer {
     which: Calls,
     at: usize,
     calls: usize,
+    pauses: usize,
     hit: Option<String>,
     inside: BTreeMap<Pid, Inside>,
 }
@@ -119,20 +139,26 @@ impl Tracer {
             Inside::Outside => {
                 *state = Inside::Call;
                 let call = call(pid);
+                self.pauses += usize::from(is_pause(&call));
                 if !self.which.contains(&call) {
                     return go_on(pid, None);
                 }
                 if self.calls == self.at {
                     self.hit = Some(format!("call {} ({call})", self.at));
-                    match self.fault {
-                        Fault::Kill => {
-                            kill(self.pid, Signal::SIGKILL)?;
-                            return Ok(());
-                        }
-                        Fault::Error(_) => {
-                            *state = Inside::FailingCall;
-                            registers::cancel(pid)?;
-                        }
+                }
+                match self.fault {
+                    Fault::Kill if self.calls == self.at => {
+                        kill(self.pid, Signal::SIGKILL)?;
+                        return Ok(());
+                    }
+                    Fault::Error(_) if self.calls != self.at => {}
+                    Fault::Errors(_) if self.calls < self.at => {}
+                    // A program that cannot end is nothing that there is.
+                    _ if number(&call) == Some(libc::SYS_exit_group) => {}
+                    Fault::Kill => {}
+                    Fault::Error(_) | Fault::Errors(_) => {
+                        *state = Inside::FailingCall;
+                        registers::cancel(pid)?;
                     }
                 }
                 self.calls += 1;
@@ -140,7 +166,7 @@ impl Tracer {
             Inside::Call => *state = Inside::Outside,
             Inside::FailingCall => {
                 *state = Inside::Outside;
-                if let Fault::Error(errno) = self.fault {
+                if let Fault::Error(errno) | Fault::Errors(errno) = self.fault {
                     registers::set_result(pid, errno)?;
                 }
             }
@@ -157,60 +183,123 @@ fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
+/// Whether a call, given as [`call`] has it, is a sleep.
+fn is_pause(call: &str) -> bool {
+    number(call).is_some_and(|number| [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&number))
+}
+
 impl Calls {
     /// Whether a call is counted, given as [`call`] has it.
     fn contains(self, call: &str) -> bool {
-        use nix::libc;
-        const MEMORY_AND_CLOCKS: [i64; 19] = [
-            libc::SYS_mmap,
-            libc::SYS_munmap,
-            libc::SYS_mremap,
-            libc::SYS_mprotect,
-            libc::SYS_madvise,
-            libc::SYS_brk,
-            libc::SYS_futex,
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_sigaltstack,
-            libc::SYS_getrandom,
-            libc::SYS_gettid,
-            libc::SYS_set_tid_address,
-            libc::SYS_sched_getaffinity,
-            libc::SYS_clock_gettime,
-            libc::SYS_clock_nanosleep,
-            libc::SYS_nanosleep,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-        ];
-        const CHANGING: [i64; 14] = [
-            libc::SYS_sendto,
-            libc::SYS_sendmsg,
-            libc::SYS_write,
-            libc::SYS_pwrite64,
-            libc::SYS_openat,
-            libc::SYS_mkdirat,
-            libc::SYS_symlinkat,
-            libc::SYS_renameat,
-            libc::SYS_renameat2,
-            libc::SYS_unlinkat,
-            libc::SYS_ftruncate,
-            libc::SYS_flock,
-            libc::SYS_setns,
-            libc::SYS_exit_group,
-        ];
-        // Only some kinds of machines have these.
-        #[cfg(target_arch = "x86_64")]
-        const OLD: [i64; 5] =
-            [libc::SYS_open, libc::SYS_mkdir, libc::SYS_symlink, libc::SYS_rename, libc::SYS_unlink];
-        #[cfg(not(target_arch = "x86_64"))]
-        const OLD: [i64; 0] = [];
-        let number = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
-        match (self, number) {
-            (Calls::All, _) | (_, None) => true,
-            (Calls::Asking, Some(number)) => !MEMORY_AND_CLOCKS.contains(&number),
-            (Calls::Changing, Some(number)) => CHANGING.contains(&number) || OLD.contains(&number),
+        let Some(number) = number(call) else { return true };
+        match self {
+            Calls::All => true,
+            Calls::Asking => !MEMORY_AND_CLOCKS.contains(&number) && !ENDING.contains(&number),
+            Calls::Sending => [libc::SYS_sendto, libc::SYS_sendmsg].contains(&number),
+            Calls::Changing => {
+                !MEMORY_AND_CLOCKS.contains(&number)
+                    && !READING.contains(&number)
+                    && !OLD_READING.contains(&number)
+                    && !opens_what_is_there(call)
+            }
         }
     }
+}
+
+/// Whether a call opens a file without making or emptying it.
+fn opens_what_is_there(call: &str) -> bool {
+    let flags = match number(call) {
+        Some(libc::SYS_openat) => argument(call, 2),
+        #[cfg(target_arch = "x86_64")]
+        Some(libc::SYS_open) => argument(call, 1),
+        _ => return false,
+    };
+    flags.is_some_and(|flags| flags & i64::from(libc::O_CREAT | libc::O_TRUNC) == 0)
+}
+
+/// These end a program: before them, all is done.
+const ENDING: [i64; 2] = [libc::SYS_exit, libc::SYS_exit_group];
+
+/// These are the program's own business.
+const MEMORY_AND_CLOCKS: [i64; 19] = [
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_set_tid_address,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+];
+
+/// These read, or make what goes with the program. Whatever is not among them is taken for a change
+/// of the world.
+const READING: [i64; 29] = [
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_ppoll,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fstatfs,
+    libc::SYS_lseek,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_faccessat,
+    libc::SYS_socket,
+    libc::SYS_bind,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_fcntl,
+    libc::SYS_getpid,
+    libc::SYS_geteuid,
+    libc::SYS_prctl,
+    libc::SYS_prlimit64,
+    libc::SYS_sched_yield,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_exit,
+];
+
+/// Only some kinds of machines have these.
+#[cfg(target_arch = "x86_64")]
+const OLD_READING: [i64; 6] = [
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_poll,
+    libc::SYS_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_READING: [i64; 0] = [];
+
+/// The number of a call, given as [`call`] has it.
+fn number(call: &str) -> Option<i64> {
+    call.split(' ').next()?.parse().ok()
+}
+
+/// An argument of a call, counted from 0.
+fn argument(call: &str, index: usize) -> Option<i64> {
+    let text = call.split(' ').nth(index + 1)?;
+    // Addresses and negative numbers need all the bits.
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).ok().map(|bits| bits as i64)
 }
 
 /// The number of the call that a thread is at, and its arguments (proc_pid_syscall(5)).

@@ -1,13 +1,9 @@
 //! A hundred restarts of the daemons, and an upgrade, under a stream of a thousand datagrams a
 //! second each way: none is lost.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Error, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::trials;
+use minionet_tests::{Installed, Need, previous_programs, trials};
 use netns_testbed::{Binaries, Cluster};
 use nix::sys::signal::Signal;
 
@@ -19,15 +15,14 @@ const RESTARTS: usize = 100;
 /// Datagrams a second, each way.
 const RATE: u32 = 1_000;
 
-/// A directory with the programs of an earlier version; without it, the version under test is
-/// replaced by itself.
-const PREVIOUS: &str = "MINIONET_PREVIOUS_BIN_DIR";
-
 /// A node refreshes several times a second.
 const CONFIG: &str = "refresh_min = \"100ms\"\nrefresh_max = \"200ms\"\ndns_timeout = \"100ms\"\n";
 
 pub fn trials() -> Vec<Trial> {
-    trials![a_hundred_restarts_cost_no_packet, an_upgrade_and_the_way_back_cost_no_packet]
+    trials![
+        a_hundred_restarts_cost_no_packet,
+        an_upgrade_and_the_way_back_cost_no_packet => [Need::PreviousPrograms],
+    ]
 }
 
 fn a_hundred_restarts_cost_no_packet() -> Result<()> {
@@ -59,36 +54,12 @@ fn a_hundred_restarts_cost_no_packet() -> Result<()> {
     })
 }
 
-/// The programs as a package installs them: in one place, and replaced under the running ones.
-struct Installed {
-    directory: tempfile::TempDir,
-}
-
-impl Installed {
-    fn of(programs: &Path) -> Result<Self> {
-        let installed = Self { directory: tempfile::tempdir().context("make a directory")? };
-        installed.replace(programs)?;
-        Ok(installed)
-    }
-
-    /// Each program at once, as package managers do it: rename(2).
-    fn replace(&self, programs: &Path) -> Result<()> {
-        for name in ["minionet", "minionetd"] {
-            let new = self.directory.path().join(format!("{name}.new"));
-            symlink(programs.join(name), &new).with_context(|| format!("link {}", new.display()))?;
-            fs::rename(&new, self.directory.path().join(name)).context("replace a program")?;
-        }
-        Ok(())
-    }
-}
-
 fn an_upgrade_and_the_way_back_cost_no_packet() -> Result<()> {
     let current = Binaries::locate()?;
-    let previous =
-        std::env::var_os(PREVIOUS).map_or_else(|| current.directory().to_path_buf(), PathBuf::from);
+    let previous = previous_programs().map_err(Error::msg)?;
     let installed = Installed::of(&previous)?;
     let builder = Cluster::builder("cncfdemo").nodes(2).config(CONFIG);
-    builder.binaries(Binaries::in_directory(installed.directory.path())).run(|cluster| {
+    builder.binaries(Binaries::in_directory(installed.directory())).run(|cluster| {
         let pods = pod_per_node(cluster)?;
         let traffic = Traffic::circle(&pods, RATE)?;
         // Forth and back again: each node runs with a newer and with an older one.
@@ -111,6 +82,11 @@ fn an_upgrade_and_the_way_back_cost_no_packet() -> Result<()> {
         wait_for_exactly(&all(cluster), &[1, 2])?;
         traffic.go_on(50)?;
         let sent = traffic.end_without_loss()?;
+        // These were attached by the earlier plugin.
+        for pod in pods {
+            pod.check()?;
+            pod.delete()?;
+        }
         print(&format!(
             "restarts: an upgrade of {} and back, {sent} datagrams, none lost",
             previous.display()

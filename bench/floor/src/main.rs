@@ -1,0 +1,216 @@
+//! The floor of the plugin's calls: the messages that ADD and DEL need, and nothing else.
+//!
+//! `minionet-floor add NETNS HOST-INTERFACE ADDRESS GATEWAY [ADDRESS GATEWAY]` makes the same veth
+//! pair as the plugin: same MTU and MACs, same addresses, routes and neighbours.
+//! `minionet-floor del HOST-INTERFACE` deletes it, and `minionet-floor leave NETNS HOST-INTERFACE
+//! ADDRESS` takes it out of the pod and leaves its end to somebody else, as the plugin does.
+//! There is no configuration, no state, no allocation of addresses and no answer.
+
+mod message;
+
+use std::error::Error;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+
+use self::message::{Batch, NEW, attribute, link, link_of, name, octets, verdict_of};
+
+/// What the plugin sets; see `minionet_core::addr::MacAddr::POD_GATEWAY`.
+const HOST_MAC: [u8; 6] = [0x0e, 0x67, 0, 0, 0, 1];
+const POD_MAC: [u8; 6] = [0x0e, 0x70, 0x0a, 0x20, 0x01, 0x02];
+/// The MTU of pods on Ethernet: 1500 octets less VXLAN's 50.
+const MTU: u32 = 1450;
+/// The protocol number of pods' routes.
+const PROTOCOL: u8 = 110;
+/// A group of links; not the daemon's, which would destroy them.
+const LEFT: u32 = 0x6d6e;
+/// In every namespace: `LOOPBACK_IFINDEX` of include/linux/netdevice.h.
+const LOOPBACK: u32 = 1;
+/// `VETH_INFO_PEER` of linux/veth.h.
+const VETH_INFO_PEER: u16 = 1;
+/// `IFLA_INET6_ADDR_GEN_MODE` and `IN6_ADDR_GEN_MODE_NONE` of linux/if_link.h.
+const ADDR_GEN_MODE: (u16, u8) = (8, 1);
+/// `IFA_F_NODAD` of linux/if_addr.h.
+const NODAD: u8 = 0x02;
+/// `NUD_PERMANENT` of linux/neighbour.h.
+const PERMANENT: u16 = 0x80;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["add", netns, outer, addresses @ ..] => {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
+            add(netns, outer, &addresses.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>())
+        }
+        ["del", outer] => del(outer),
+        ["leave", netns, outer, address] => leave(netns, outer, address.parse()?),
+        _ => Err("usage: minionet-floor add NETNS INTERFACE ADDRESS GATEWAY... | del INTERFACE | leave NETNS INTERFACE ADDRESS".into()),
+    }
+}
+
+fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> {
+    let host = open()?;
+    let netns = File::open(netns)?;
+    let inner = [
+        link(0, None).to_vec(),
+        attribute(libc::IFLA_IFNAME, &name("eth0")),
+        attribute(libc::IFLA_ADDRESS, &POD_MAC),
+        attribute(libc::IFLA_MTU, &MTU.to_ne_bytes()),
+        attribute(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes()),
+    ];
+    let info = [
+        attribute(libc::IFLA_INFO_KIND, b"veth"),
+        attribute(libc::IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &inner.concat())),
+    ];
+    let mut batch = Batch::default();
+    batch
+        .request(libc::RTM_NEWLINK, NEW, &link(0, None))
+        .attribute(libc::IFLA_IFNAME, &name(outer))
+        .attribute(libc::IFLA_ADDRESS, &HOST_MAC)
+        .attribute(libc::IFLA_MTU, &MTU.to_ne_bytes())
+        .attribute(libc::IFLA_LINKINFO, &info.concat());
+    find(&mut batch, outer);
+    let (outer_index, inner_index) = exchange(&host, batch)?.ok_or("the pair is not there")?;
+
+    setns(&netns, CloneFlags::CLONE_NEWNET)?;
+    let pod = open()?;
+    let mut batch = Batch::default();
+    batch.request(libc::RTM_SETLINK, 0, &link(LOOPBACK, Some(true)));
+    batch.request(libc::RTM_SETLINK, 0, &link(inner_index, Some(true)));
+    for (address, gateway) in addresses {
+        own(&mut batch, inner_index, *address);
+        neighbour(&mut batch, inner_index, *gateway, HOST_MAC);
+        route(&mut batch, libc::RTM_NEWROUTE, inner_index, Some(*gateway), None);
+        route(&mut batch, libc::RTM_NEWROUTE, inner_index, None, Some(*gateway));
+    }
+    exchange(&pod, batch)?;
+
+    let mut batch = Batch::default();
+    let quiet = attribute(ADDR_GEN_MODE.0, &[ADDR_GEN_MODE.1]);
+    batch
+        .request(libc::RTM_SETLINK, 0, &link(outer_index, None))
+        .attribute(libc::IFLA_AF_SPEC, &attribute(libc::AF_INET6 as u16, &quiet));
+    batch.request(libc::RTM_SETLINK, 0, &link(outer_index, Some(true))).attribute(
+        libc::IFLA_IFALIAS,
+        b"minionet-floor, as long as the label that the plugin sets, with container",
+    );
+    for (address, _) in addresses {
+        neighbour(&mut batch, outer_index, *address, POD_MAC);
+        route(&mut batch, libc::RTM_NEWROUTE, outer_index, Some(*address), None);
+    }
+    exchange(&host, batch)?;
+
+    // Lets the pod's end notice its carrier before the first packet; see `minionet_netlink::pod`.
+    let mut batch = Batch::default();
+    batch.request(libc::RTM_GETLINK, 0, &link(inner_index, None));
+    exchange(&pod, batch).map(drop)
+}
+
+fn del(outer: &str) -> Outcome<()> {
+    let mut batch = Batch::default();
+    batch.request(libc::RTM_DELLINK, 0, &link(0, None)).attribute(libc::IFLA_IFNAME, &name(outer));
+    exchange(&open()?, batch).map(drop)
+}
+
+fn leave(netns: &str, outer: &str, address: IpAddr) -> Outcome<()> {
+    let host = open()?;
+    let netns = File::open(netns)?;
+    let mut batch = Batch::default();
+    find(&mut batch, outer);
+    let (outer_index, inner_index) = exchange(&host, batch)?.ok_or("the pair is not there")?;
+    setns(&netns, CloneFlags::CLONE_NEWNET)?;
+    let mut batch = Batch::default();
+    batch.request(libc::RTM_SETLINK, 0, &link(inner_index, Some(false)));
+    batch
+        .request(libc::RTM_SETLINK, 0, &link(inner_index, None))
+        .attribute(libc::IFLA_IFNAME, &name(&format!("gone{inner_index}")));
+    exchange(&open()?, batch)?;
+    let mut batch = Batch::default();
+    route(&mut batch, libc::RTM_DELROUTE, outer_index, Some(address), None);
+    batch
+        .request(libc::RTM_SETLINK, 0, &link(outer_index, None))
+        .attribute(libc::IFLA_GROUP, &LEFT.to_ne_bytes());
+    exchange(&host, batch).map(drop)
+}
+
+/// Asks for a link by its name.
+fn find(batch: &mut Batch, outer: &str) {
+    batch.request(libc::RTM_GETLINK, 0, &link(0, None)).attribute(libc::IFLA_IFNAME, &name(outer));
+}
+
+/// Sets an address of the pod.
+fn own(batch: &mut Batch, index: u32, address: IpAddr) {
+    let (address, family) = octets(address);
+    // `struct ifaddrmsg`.
+    let mut fixed = vec![family, (address.len() * 8) as u8, NODAD, 0];
+    fixed.extend(index.to_ne_bytes());
+    batch
+        .request(libc::RTM_NEWADDR, NEW, &fixed)
+        .attribute(libc::IFA_LOCAL, &address)
+        .attribute(libc::IFA_ADDRESS, &address);
+}
+
+/// Sets a permanent neighbour.
+fn neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6]) {
+    let (address, family) = octets(address);
+    // `struct ndmsg`.
+    let mut fixed = vec![family, 0, 0, 0];
+    fixed.extend(index.to_ne_bytes());
+    fixed.extend(PERMANENT.to_ne_bytes());
+    fixed.extend([0, 0]);
+    batch
+        .request(libc::RTM_NEWNEIGH, NEW & 0x400, &fixed)
+        .attribute(libc::NDA_DST, &address)
+        .attribute(libc::NDA_LLADDR, &mac);
+}
+
+/// Adds or removes a route: to one address on the link, or to everything by a gateway.
+fn route(batch: &mut Batch, kind: u16, index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) {
+    let Some((one, family)) = to.or(gateway).map(octets) else { return };
+    let length = if to.is_some() { one.len() * 8 } else { 0 };
+    let scope = if gateway.is_some() || family == libc::AF_INET6 as u8 {
+        libc::RT_SCOPE_UNIVERSE
+    } else {
+        libc::RT_SCOPE_LINK
+    };
+    // `struct rtmsg`.
+    let mut fixed = vec![family, length as u8, 0, 0, libc::RT_TABLE_MAIN, PROTOCOL, scope, libc::RTN_UNICAST];
+    fixed.extend([0; 4]);
+    let flags = if kind == libc::RTM_NEWROUTE { NEW } else { 0 };
+    batch.request(kind, flags, &fixed);
+    if to.is_some() {
+        batch.attribute(libc::RTA_DST, &one);
+    } else {
+        batch.attribute(libc::RTA_GATEWAY, &one);
+    }
+    batch.attribute(libc::RTA_OIF, &index.to_ne_bytes());
+}
+
+fn open() -> Outcome<OwnedFd> {
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?)
+}
+
+/// Sends a batch and reads answers up to the acknowledgement of its last request: the link, if one
+/// was asked for.
+fn exchange(socket: &OwnedFd, batch: Batch) -> Outcome<Option<(u32, u32)>> {
+    send(socket.as_raw_fd(), &batch.finish(), MsgFlags::empty())?;
+    let mut found = None;
+    let mut answer = [0; 8192];
+    loop {
+        let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        let answer = &answer[..length];
+        found = found.or(link_of(answer));
+        match verdict_of(answer) {
+            Some(0) => return Ok(found),
+            Some(errno) => return Err(std::io::Error::from_raw_os_error(errno).into()),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What the kernel's answers cost without anybody who understands them, and the moment at which
+//! it tells of a route.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use minionet_core::constants::ROUTE_PROTOCOL_PEER;
+use netns_testbed::Namespace;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
+};
+
+/// Octets of `struct nlmsghdr`, and of `struct rtmsg` behind it.
+const HEADER: usize = 16;
+const ROUTE: usize = HEADER + 12;
+/// `NLM_F_REQUEST | NLM_F_DUMP` of linux/netlink.h.
+const DUMP: u16 = 0x1 | 0x300;
+/// `NETLINK_GET_STRICT_CHK` of linux/netlink.h.
+const STRICT: libc::c_int = 12;
+/// `RTMGRP_IPV4_ROUTE` of linux/rtnetlink.h.
+const IPV4_ROUTES: u32 = 0x40;
+
+/// A socket of rtnetlink that only counts.
+pub struct Raw {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Raw {
+    /// Opens it in a namespace.
+    pub fn open(host: &Namespace) -> Result<Self> {
+        Ok(Raw { socket: host.run(|| rtnetlink(0))??, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// Reads the tables that the overlay's audit reads, with the same filters: how many octets.
+    pub fn dumps(&mut self, device: u32) -> Result<usize> {
+        let mut octets = 0;
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            // `struct rtmsg` with the protocol, and the main table.
+            let mut fixed = [0; 12];
+            (fixed[0], fixed[4], fixed[5]) = (family as u8, libc::RT_TABLE_MAIN, ROUTE_PROTOCOL_PEER);
+            octets += self.dump(libc::RTM_GETROUTE, &fixed, &[])?;
+        }
+        for family in [libc::AF_UNSPEC, libc::AF_INET, libc::AF_INET6] {
+            if family == libc::AF_UNSPEC {
+                // `struct ifaddrmsg`.
+                let mut fixed = [0; 8];
+                fixed[4..].copy_from_slice(&device.to_ne_bytes());
+                octets += self.dump(libc::RTM_GETADDR, &fixed, &[])?;
+                continue;
+            }
+            octets += self.dump(libc::RTM_GETNEIGH, &neighbours(family), &attribute(NDA_IFINDEX, device))?;
+        }
+        // The forwarding table wants the device in its header.
+        let mut fixed = neighbours(libc::AF_BRIDGE);
+        fixed[4..8].copy_from_slice(&device.to_ne_bytes());
+        octets += self.dump(libc::RTM_GETNEIGH, &fixed, &[])?;
+        Ok(octets)
+    }
+
+    fn dump(&mut self, kind: u16, fixed: &[u8], attributes: &[u8]) -> Result<usize> {
+        let length = HEADER + fixed.len() + attributes.len();
+        let mut request = (length as u32).to_ne_bytes().to_vec();
+        request.extend(kind.to_ne_bytes());
+        request.extend(DUMP.to_ne_bytes());
+        request.extend([0; 8]);
+        request.extend(fixed);
+        request.extend(attributes);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty())?;
+        let mut octets = 0;
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
+            octets += length;
+            match last(&self.buffer[..length]) {
+                kind if kind == libc::NLMSG_DONE as u16 => return Ok(octets),
+                kind if kind == libc::NLMSG_ERROR as u16 => bail!("the kernel refuses the dump {kind}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// `NDA_IFINDEX` of linux/neighbour.h.
+const NDA_IFINDEX: u16 = 8;
+
+/// `struct ndmsg`.
+fn neighbours(family: i32) -> [u8; 12] {
+    let mut fixed = [0; 12];
+    fixed[0] = family as u8;
+    fixed
+}
+
+fn attribute(kind: u16, value: u32) -> Vec<u8> {
+    let mut octets = 8u16.to_ne_bytes().to_vec();
+    octets.extend(kind.to_ne_bytes());
+    octets.extend(value.to_ne_bytes());
+    octets
+}
+
+/// The kind of the last message of a datagram.
+fn last(datagram: &[u8]) -> u16 {
+    let mut rest = datagram;
+    let mut kind = 0;
+    while let Some((header, _)) = rest.split_at_checked(HEADER) {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        kind = u16::from_ne_bytes([header[4], header[5]]);
+        rest = rest.get(length.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
+    }
+    kind
+}
+
+#[allow(unsafe_code)]
+fn rtnetlink(groups: u32) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).ok();
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an integer, which lives across the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            STRICT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    Errno::result(result)?;
+    Ok(socket)
+}
+
+/// Hears when routes to peers are made.
+pub struct Routes {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Routes {
+    /// Listens from now on.
+    pub fn listen(host: &Namespace) -> Result<Self> {
+        Ok(Routes { socket: host.run(|| rtnetlink(IPV4_ROUTES))??, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// The moment at which a route to a peer appears: to this network, or any.
+    pub fn appears(&mut self, network: Option<Ipv4Addr>, limit: Duration) -> Result<Instant> {
+        let start = Instant::now();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut events, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO))? == 0 {
+                bail!("no route appeared within {} s", limit.as_secs());
+            }
+            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(length) => length,
+                Err(Errno::ENOBUFS) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if is_new_peer(&self.buffer[..length], network) {
+                return Ok(Instant::now());
+            }
+        }
+    }
+}
+
+/// Whether a notification tells of a route to a peer; each comes in a datagram of its own.
+fn is_new_peer(message: &[u8], network: Option<Ipv4Addr>) -> bool {
+    let kind = message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    // What leads nowhere is refused on purpose, and is no peer.
+    let leads = message.get(HEADER + 7) == Some(&libc::RTN_UNICAST);
+    let ours = message.get(HEADER + 5) == Some(&ROUTE_PROTOCOL_PEER) && leads;
+    // The destination is the attribute that comes second, after the table.
+    let leads_to = |network: Ipv4Addr| {
+        message.get(ROUTE..).is_some_and(|rest| rest.windows(4).any(|octets| octets == network.octets()))
+    };
+    kind == Some(libc::RTM_NEWROUTE) && ours && network.is_none_or(leads_to)
+}

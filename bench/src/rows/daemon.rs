@@ -1,0 +1,179 @@
+//! What the daemon costs: in memory, in time while nothing happens, and until it has followed.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use minionet_core::constants::DEVICE;
+use netns_testbed::Fault;
+use nix::sys::signal::Signal;
+
+use super::Bench;
+use crate::crowd::{self, Crowd};
+use crate::finding::{Finding, Findings, Plot, Series, Target};
+use crate::measure::{ms, rest, until};
+use crate::raw::Routes;
+use crate::stats::Summary;
+
+/// Few peers and many.
+const FEW: usize = 100;
+const MANY: usize = 5000;
+/// How often a peer is added.
+const CHANGES: usize = 15;
+/// How often the daemon is started.
+const STARTS: usize = 10;
+/// How long an idle daemon is watched.
+const WATCHED: Duration = Duration::from_secs(20);
+/// How long anything may take.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// The row of one peer that changes.
+pub fn change(bench: &Bench) -> Result<Findings> {
+    let mut samples = Vec::new();
+    let counts = [FEW, 1000, MANY];
+    for peers in counts {
+        let crowd = Crowd::start(&bench.programs, peers, 1, "")?;
+        let mut routes = Routes::listen(crowd.node())?;
+        let mut taken = Vec::new();
+        for round in 0..=bench.rounds(CHANGES) {
+            crowd.publish(peers + round + 1)?;
+            let appeared = routes.appears(Some(crowd::pods(peers + round)), PATIENT)?;
+            let answered = crowd.cluster().dns().last_answer().context("DNS never answered")?;
+            if round > 0 {
+                taken.push(ms(appeared.saturating_duration_since(answered)));
+            }
+        }
+        samples.push(taken);
+    }
+    let last = samples.len() - 1;
+    let value = Finding::value(
+        "among 5000: from the answer to the kernel",
+        Target::AtMost(10.0),
+        "ms",
+        &samples[last],
+    );
+    let ratio = Finding::ratio(
+        "among 5000 against among 100",
+        Target::AtMost(2.0),
+        "ms",
+        ("5000", &samples[last]),
+        ("100", &samples[0]),
+    );
+    let points = counts.iter().zip(&samples).map(|(n, s)| (*n as f64, Summary::of(s))).collect();
+    let plot = Plot {
+        name: "change",
+        title: "One peer more: from the DNS answer to the kernel".into(),
+        x: "peers",
+        y: "ms",
+        series: vec![Series { name: "minionetd".into(), points }],
+    };
+    Ok(Findings { findings: vec![value, ratio], plots: vec![plot] })
+}
+
+/// The row of memory.
+pub fn memory(bench: &Bench) -> Result<Findings> {
+    let mut findings = Vec::new();
+    let mut points = Vec::new();
+    for (peers, most) in [(FEW, Some(10.0)), (1000, None), (MANY, Some(20.0))] {
+        let crowd = Crowd::start(&bench.programs, peers, 1, "")?;
+        // A few rounds of lookups and audits: what is needed once more is counted then.
+        let before = crowd.cluster().dns().queries();
+        until("more lookups", PATIENT, || {
+            let now = crowd.cluster().dns().queries();
+            Ok(now.udp + now.tcp > before.udp + before.tcp + 12)
+        })?;
+        let resident = resident(crowd.pid()?)?;
+        points.push((peers as f64, Summary::of(&[resident])));
+        let target = most.map_or(Target::None, Target::AtMost);
+        findings.push(Finding::value(&format!("RSS with {peers} peers"), target, "MiB", &[resident]));
+    }
+    let plot = Plot {
+        name: "memory",
+        title: "Memory of the daemon".into(),
+        x: "peers",
+        y: "MiB",
+        series: vec![Series { name: "minionetd".into(), points }],
+    };
+    Ok(Findings { findings, plots: vec![plot] })
+}
+
+/// MiB of a process in memory.
+fn resident(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the daemon's memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("VmRSS")?.trim().parse()?;
+    Ok(kib / 1024.0)
+}
+
+/// The row of the daemon that has nothing to do.
+pub fn idle(bench: &Bench) -> Result<Findings> {
+    let crowd = Crowd::start(&bench.programs, MANY, 5, "refresh_min = \"5s\"")?;
+    let pid = crowd.pid()?;
+    // What follows a start is not idleness: the first probes, the file with the peers.
+    rest(Duration::from_secs(if bench.quick { 2 } else { 8 }));
+    let mut shares = Vec::new();
+    let watched = if bench.quick { WATCHED / 4 } else { WATCHED };
+    for _ in 0..2 {
+        let (start, before) = (Instant::now(), used(pid)?);
+        rest(watched);
+        let spent = used(pid)?.saturating_sub(before);
+        shares.push(spent.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
+    }
+    Ok(vec![Finding::value("of one core, 5000 peers, TTL 5 s, probes on", Target::AtMost(0.5), "%", &shares)]
+        .into())
+}
+
+/// The processor time of all threads of a process (proc_pid_schedstat(5)).
+fn used(pid: u32) -> Result<Duration> {
+    let mut all = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = text.split(' ').next().unwrap_or_default().parse()?;
+        all += Duration::from_nanos(nanoseconds);
+    }
+    Ok(all)
+}
+
+/// The row of starting.
+pub fn start(bench: &Bench) -> Result<Findings> {
+    let mut findings = Vec::new();
+    for (peers, target) in [(FEW, Target::AtMost(100.0)), (MANY, Target::None)] {
+        let crowd = Crowd::start(&bench.programs, peers, 1, "")?;
+        until("the peers to be saved", PATIENT, || {
+            Ok(crowd.node().exists("/var/lib/minionet/peers.json")?)
+        })?;
+        crowd.cluster().dns().set_fault(Fault::Timeout);
+        let mut taken = Vec::new();
+        for _ in 0..bench.rounds(STARTS) {
+            crowd.node().kill_daemon(Signal::SIGKILL)?;
+            // As after a reboot: the kernel knows nothing, and DNS does not answer.
+            crowd.node().ip(&format!("link del {DEVICE}"))?;
+            let mut routes = Routes::listen(crowd.node())?;
+            let start = Instant::now();
+            crowd.node().start_daemon()?;
+            taken.push(ms(routes.appears(None, PATIENT)?.saturating_duration_since(start)));
+        }
+        let what = format!("from the start to the first of {peers} cached peers, DNS silent");
+        findings.push(Finding::value(&what, target, "ms", &taken));
+    }
+    Ok(findings.into())
+}
+
+/// The row of the binaries' sizes.
+pub fn size(bench: &Bench) -> Result<Findings> {
+    let size = |name: &str| -> Result<f64> { megabytes(&bench.programs.path(name)) };
+    let plugin = size("minionet")?;
+    ensure!(plugin > 0.0, "the plugin is empty");
+    let plugin = Finding::value("the plugin", Target::AtMost(2.5), "MB", &[plugin]).beside(
+        "empty static program",
+        "MB",
+        &[size("minionet-empty")?],
+    );
+    let daemon = Finding::value("the daemon", Target::None, "MB", &[size("minionetd")?]);
+    Ok(vec![plugin, daemon].into())
+}
+
+fn megabytes(path: &Path) -> Result<f64> {
+    Ok(fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.len() as f64 / 1e6)
+}

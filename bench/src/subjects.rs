@@ -1,0 +1,251 @@
+//! Who attaches pods: minionet, the reference plugins, and the floor.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use minionet_netlink::Socket;
+use netns_testbed::{Cluster, Host, Namespace};
+use serde_json::{Value, json};
+
+use crate::measure::{time, time_here, until};
+use crate::programs::{Programs, REFERENCE};
+
+/// How long anything may take to disappear.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// The name of the network, of ours and theirs.
+const NETWORK: &str = "bench";
+
+/// Somebody who attaches pods of a host.
+pub struct Subject {
+    /// For people.
+    pub name: String,
+    host: Namespace,
+    kind: Kind,
+    /// Keeps the host, and what runs on it.
+    _owner: Owner,
+}
+
+enum Kind {
+    Cni { program: PathBuf, conf: String },
+    Floor { program: PathBuf, dual: bool },
+}
+
+enum Owner {
+    Cluster(Box<Cluster>),
+    Host(#[allow(dead_code)] Host),
+}
+
+/// How the reference plugins are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A bridge, with host-local.
+    Bridge,
+    /// The same, with masquerade for each pod.
+    Masquerade,
+    /// Point to point, with addresses of both families.
+    PtpDual,
+}
+
+impl Subject {
+    /// minionet on a minion whose daemon runs.
+    pub fn minionet(programs: &Programs, config: &str) -> Result<Self> {
+        let builder = Cluster::builder("bench").nodes(1).binaries(programs.binaries()).config(config);
+        let cluster = builder.start()?;
+        cluster.wait_ready()?;
+        let host = cluster.node(0).namespace().clone();
+        // The daemon tells what it knows of itself a moment after it is ready.
+        until("the daemon's health", PATIENT, || {
+            Ok(host.read("/run/minionet/health.json").is_ok_and(|text| text.contains("rules")))
+        })?;
+        let conf = json!({"cniVersion": "1.1.0", "name": NETWORK, "type": "minionet"}).to_string();
+        let kind = Kind::Cni { program: programs.path("minionet"), conf };
+        Ok(Subject { name: "minionet".into(), host, kind, _owner: Owner::Cluster(Box::new(cluster)) })
+    }
+
+    /// minionet for pods of both families.
+    pub fn minionet_dual(programs: &Programs) -> Result<Self> {
+        let config = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
+        Ok(Subject { name: "minionet, dual stack".into(), ..Self::minionet(programs, config)? })
+    }
+
+    /// A reference plugin of Debian on a host of its own.
+    pub fn reference(reference: Reference) -> Result<Self> {
+        let (name, plugin, ranges) = match reference {
+            Reference::Bridge => ("bridge + host-local", "bridge", json!([[{"subnet": "10.88.0.0/16"}]])),
+            Reference::Masquerade => {
+                ("bridge + host-local, masquerade", "bridge", json!([[{"subnet": "10.88.0.0/16"}]]))
+            }
+            Reference::PtpDual => (
+                "ptp + host-local, dual stack",
+                "ptp",
+                json!([[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]]),
+            ),
+        };
+        let mut routes = vec![json!({"dst": "0.0.0.0/0"})];
+        if reference == Reference::PtpDual {
+            routes.push(json!({"dst": "::/0"}));
+        }
+        let mut conf = json!({
+            "cniVersion": "1.0.0", "name": NETWORK, "type": plugin,
+            "ipMasq": reference == Reference::Masquerade,
+            "ipam": {"type": "host-local", "ranges": ranges, "routes": routes},
+        });
+        if plugin == "bridge" {
+            conf["bridge"] = json!("cni0");
+            conf["isGateway"] = json!(true);
+        }
+        let host = Host::new("reference")?;
+        if reference == Reference::PtpDual {
+            // As distributions have it; hosts of the testbed do without the wait for duplicates.
+            host.sysctl([("net.ipv6.conf.default.accept_dad", "1"), ("net.ipv6.conf.all.accept_dad", "1")])?;
+        }
+        let kind = Kind::Cni { program: PathBuf::from(REFERENCE).join(plugin), conf: conf.to_string() };
+        Ok(Subject { name: name.into(), host: host.namespace().clone(), kind, _owner: Owner::Host(host) })
+    }
+
+    /// The program that sends the needed messages and nothing else.
+    pub fn floor(programs: &Programs, dual: bool) -> Result<Self> {
+        let host = Host::new("floor")?;
+        host.forward()?;
+        let kind = Kind::Floor { program: programs.path("minionet-floor"), dual };
+        let name = if dual { "floor, dual stack" } else { "floor" };
+        Ok(Subject { name: name.into(), host: host.namespace().clone(), kind, _owner: Owner::Host(host) })
+    }
+
+    /// Where it works.
+    pub fn host(&self) -> &Namespace {
+        &self.host
+    }
+
+    /// The cluster, if it is ours.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match &self._owner {
+            Owner::Cluster(cluster) => Some(cluster),
+            Owner::Host(_) => None,
+        }
+    }
+
+    /// Makes namespaces for pods, which are attached and detached again and again.
+    pub fn pods(&self, count: usize) -> Result<Vec<Pod>> {
+        (0..count).map(|number| Pod::new(&self.host, number)).collect()
+    }
+
+    /// ADD: how long the whole process takes.
+    pub fn add(&self, pod: &Pod, call: usize) -> Result<Duration> {
+        Ok(time(&self.host, self.command("ADD", pod, call), self.stdin())?.0)
+    }
+
+    /// DEL: how long the whole process takes. The link may still be there.
+    pub fn del(&self, pod: &Pod, call: usize) -> Result<Duration> {
+        Ok(time(&self.host, self.command("DEL", pod, call), self.stdin())?.0)
+    }
+
+    /// A verb that is about no pod, as STATUS or VERSION.
+    pub fn ask(&self, verb: &str) -> Result<Duration> {
+        let Kind::Cni { program, conf } = &self.kind else { return Ok(Duration::ZERO) };
+        let mut command = Command::new(program);
+        command.env_clear().env("CNI_COMMAND", verb).env("CNI_PATH", REFERENCE);
+        Ok(time(&self.host, command, conf.as_bytes())?.0)
+    }
+
+    /// As [`Subject::add`], for a thread that is in the host.
+    pub fn add_here(&self, pod: &Pod, call: usize) -> Result<Duration> {
+        Ok(time_here(self.command("ADD", pod, call), self.stdin())?.0)
+    }
+
+    /// As [`Subject::del`], for a thread that is in the host.
+    pub fn del_here(&self, pod: &Pod, call: usize) -> Result<Duration> {
+        Ok(time_here(self.command("DEL", pod, call), self.stdin())?.0)
+    }
+
+    /// What the plugin reads.
+    pub fn stdin(&self) -> &[u8] {
+        match &self.kind {
+            Kind::Cni { conf, .. } => conf.as_bytes(),
+            Kind::Floor { .. } => b"",
+        }
+    }
+
+    /// The command line of a call.
+    pub fn command(&self, verb: &str, pod: &Pod, call: usize) -> Command {
+        match &self.kind {
+            Kind::Cni { program, .. } => {
+                let mut command = Command::new(program);
+                command.env_clear().envs([
+                    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+                    ("CNI_COMMAND", verb),
+                    // As long as those of runtimes.
+                    ("CNI_CONTAINERID", &format!("{:032x}{call:032x}", pod.number + 1)),
+                    ("CNI_NETNS", &pod.path),
+                    ("CNI_IFNAME", "eth0"),
+                    ("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"),
+                    ("CNI_PATH", REFERENCE),
+                ]);
+                command
+            }
+            Kind::Floor { program, dual } => {
+                let outer = format!("floor{}", pod.number);
+                let low = pod.number % 250 + 2;
+                let mut command = Command::new(program);
+                command.env_clear();
+                match verb {
+                    "ADD" => command.args(["add", &pod.path, &outer, &format!("10.32.1.{low}"), "10.32.1.1"]),
+                    _ => command.args(["del", &outer]),
+                };
+                if *dual && verb == "ADD" {
+                    command.args([format!("fd00:32:0:1::{low:x}"), "fd00:32:0:1::1".into()]);
+                }
+                command
+            }
+        }
+    }
+
+    /// Waits until no pod has a link any more.
+    pub fn gone(&self) -> Result<()> {
+        let mut socket = self.host.run(Socket::open)??;
+        until("the links of pods to be gone", PATIENT, || Ok(pod_links(&mut socket)? == 0))
+    }
+}
+
+/// How many ends of pods' links a host has; the testbed's own cable is not one.
+pub fn pod_links(socket: &mut Socket) -> Result<usize> {
+    match socket.links() {
+        Ok(links) => {
+            let of_pod = |link: &&minionet_netlink::link::Link| {
+                link.kind.as_deref() == Some("veth") && link.name != "eth0"
+            };
+            Ok(links.iter().filter(of_pod).count())
+        }
+        // They go faster than they can be counted; there are some.
+        Err(minionet_netlink::Error::Interrupted { .. }) => Ok(usize::MAX),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A namespace to be attached.
+pub struct Pod {
+    number: usize,
+    path: String,
+    /// The namespace itself.
+    pub namespace: Namespace,
+}
+
+impl Pod {
+    fn new(host: &Namespace, number: usize) -> Result<Self> {
+        let name = format!("pod{number}");
+        let namespace = host.pod(&name)?;
+        Ok(Pod { number, path: Namespace::netns_path(&name), namespace })
+    }
+}
+
+/// The first IPv4 address in what ADD printed.
+pub fn address(result: &[u8]) -> Result<std::net::IpAddr> {
+    let result: Value = serde_json::from_slice(result).context("the result of ADD")?;
+    let address = result["ips"][0]["address"].as_str().unwrap_or_default();
+    let address = address.split('/').next().unwrap_or_default();
+    ensure!(!address.is_empty(), "no address in {result}");
+    Ok(address.parse()?)
+}

@@ -1,0 +1,70 @@
+//! The report as text, for a person at a terminal.
+
+mod node;
+mod paint;
+mod peers;
+mod pods;
+mod table;
+
+use std::fmt::Write;
+
+pub use self::paint::{Colour, Style};
+use self::table::wrap;
+use super::{Report, Severity};
+
+/// Most peers in the overview; `minionetd peers` has all.
+const OVERVIEW: usize = 20;
+
+/// The whole report: warnings on top.
+pub fn status(report: &Report, style: Style) -> String {
+    let mut text = warnings(report, style);
+    text += &node::text(report, style);
+    text += &section("Peers", &peers::text(report, style, Some(OVERVIEW)), style);
+    text += &section("Pods of this node", &pods::text(report, style), style);
+    text += &node::repairs(report, style);
+    text
+}
+
+/// The peers alone.
+pub fn peers(report: &Report, style: Style) -> String {
+    heads(report, style) + &peers::text(report, style, None)
+}
+
+/// The pods alone.
+pub fn pods(report: &Report, style: Style) -> String {
+    let text = pods::text(report, style);
+    if text.is_empty() { "no pods\n".to_owned() } else { text }
+}
+
+/// The warnings; where there are none nothing but an empty line is saved.
+fn warnings(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    for warning in &report.warnings {
+        let (mark, colour) = match warning.severity {
+            Severity::Failure => ("FAILED   ", Colour::Red),
+            Severity::Warning => ("WARNING  ", Colour::Yellow),
+            Severity::Note => ("note     ", Colour::Dim),
+        };
+        for (number, line) in wrap(&warning.text, style.width.saturating_sub(9)).into_iter().enumerate() {
+            let mark = if number == 0 { mark } else { "         " };
+            let _ = writeln!(text, "{}", style.paint(colour, &format!("{mark}{line}")));
+        }
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// What of the warnings matters to somebody who asked for a part.
+fn heads(report: &Report, style: Style) -> String {
+    let failed = report.warnings.iter().filter(|w| w.severity == Severity::Failure).cloned().collect();
+    warnings(&Report { warnings: failed, ..report.clone() }, style)
+}
+
+fn section(title: &str, content: &str, style: Style) -> String {
+    if content.is_empty() {
+        return String::new();
+    }
+    format!("\n{}\n{content}", style.paint(Colour::Bold, title))
+}

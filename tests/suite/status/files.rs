@@ -1,0 +1,53 @@
+//! What the daemon leaves for when it does not run.
+
+use anyhow::{Context, Result, ensure};
+use minionet_tests::{Trial, trials};
+use netns_testbed::{Node, eventually};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{PATIENT, cluster};
+use crate::overlay::wait_for_queries;
+
+const STATE: &str = "/run/minionet/state.json";
+
+pub fn trials() -> Vec<Trial> {
+    trials![the_state_is_written_when_something_changes_and_at_the_end]
+}
+
+fn state(node: &Node) -> Result<Value> {
+    Ok(serde_json::from_str(&node.read(STATE)?)?)
+}
+
+fn inode(node: &Node) -> Result<String> {
+    Ok(node.exec(["stat", "-c", "%i %Y", STATE])?)
+}
+
+fn the_state_is_written_when_something_changes_and_at_the_end() -> Result<()> {
+    cluster().run(|cluster| {
+        let node = cluster.node(0);
+        let mut last = String::new();
+        // Until it stays the same for several answers of DNS.
+        eventually("the state to settle", PATIENT, || {
+            ensure!(state(node)?["peers"].as_array().context("peers")?.len() == 2);
+            let before = inode(node)?;
+            wait_for_queries(cluster, 20)?;
+            last = inode(node)?;
+            ensure!(before == last, "it is still written");
+            anyhow::Ok(())
+        })?;
+        cluster.leave(2)?;
+        eventually("the change to be written", PATIENT, || {
+            let peers = state(node)?["peers"].as_array().context("peers")?.len();
+            ensure!(peers == 1, "{peers} peers");
+            anyhow::Ok(())
+        })?;
+        ensure!(inode(node)? != last);
+        let before = state(node)?["rounds"]["count"].as_u64();
+        wait_for_queries(cluster, 8)?;
+        ensure!(node.kill_daemon(Signal::SIGTERM)?.success());
+        ensure!(state(node)?["rounds"]["count"].as_u64() > before, "the end is not in it");
+        ensure!(!node.exists("/run/minionet/minionetd.sock")?, "the socket stays");
+        Ok(())
+    })
+}
