@@ -14,6 +14,7 @@
 //!   neighbour protocol 109, forwarding entries whose MAC has our prefix.
 
 mod diff;
+pub mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,7 @@ use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Its name, at most 15 octets.
     pub name: String,
@@ -184,7 +185,7 @@ impl Observed {
 }
 
 /// One change to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// Delete the device with our name, which cannot be changed into what it should be.
     DeleteDevice {

@@ -5,6 +5,7 @@
 
 mod describe;
 mod report;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,18 +13,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use minionet_core::addr::{Cidr, Family};
+use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
 use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
 use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope};
-use minionet_core::overlay::{self, Change, Device, Local, Overlay};
+use minionet_core::overlay::{self, Device, Local};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::state::Journal;
 use minionet_netlink::Socket;
-use minionet_netlink::link::{Link, Which};
+use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
-use minionet_netlink::overlay::{self as kernel, Failure};
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -36,10 +37,8 @@ use crate::run::random;
 use crate::trace::Service;
 use crate::{keep, local, sysctls};
 
-use self::report::{log, report};
-
-/// How often a difference is computed, applied and verified before the next event is awaited.
-const ROUNDS: usize = 3;
+use self::report::log;
+use self::settle::{Settler, Wanted};
 
 /// MTU of Ethernet in octets (RFC 894); assumed until an interface says another.
 const ETHERNET_MTU: u32 = 1500;
@@ -64,8 +63,7 @@ pub struct Node {
     asked: bool,
     /// What the kernel should hold, as it was computed last.
     wanted: State,
-    /// What the kernel held when it was last found to be right.
-    settled: Option<Overlay>,
+    settler: Settler,
     /// When the last complete answer came; the start, while there was none.
     answered: Instant,
     /// Whether a complete answer came since the start; nothing is removed before.
@@ -88,16 +86,6 @@ struct Own {
     me: NodePlan,
     /// Who is in it is a neighbour on the underlay.
     subnet: Cidr,
-}
-
-/// What the kernel refused.
-struct Refused {
-    /// For people.
-    text: String,
-    /// Whether the device itself is as it should be: single peers may be missing then.
-    device_works: bool,
-    /// How many routes to peers are missing because of it.
-    routes: usize,
 }
 
 impl Node {
@@ -124,7 +112,7 @@ impl Node {
             trouble: None,
             asked: false,
             wanted: State::default(),
-            settled: None,
+            settler: Settler::new(clock),
             answered: Instant::now(),
             trusted: false,
             saved: keep::Saved::default(),
@@ -134,6 +122,9 @@ impl Node {
                 protocol: ROUTE_PROTOCOL_PEER,
                 table: NFT_TABLE.to_owned(),
                 chains: Vec::new(),
+                pod_links: HOST_IFNAME_PREFIX.to_owned(),
+                settings: sysctls::silent(),
+                refused: None,
             },
             underlay_mtu: ETHERNET_MTU,
             journal: Journal::default(),
@@ -166,7 +157,7 @@ impl Node {
         // An answer like the one before is no reason to read the kernel's tables: the kernel tells
         // of its changes, and the audit looks without being told.
         let news = before != (self.own.clone(), self.trusted, self.membership.peers().collect());
-        if news || !identified || self.trouble.is_some() || self.settled.is_none() {
+        if news || !identified || self.trouble.is_some() || !self.settler.is_settled() {
             self.reconcile();
         }
         if news && self.trouble.is_none() && events.iter().any(Event::changes_peers) {
@@ -189,6 +180,8 @@ impl Node {
     pub fn reconfigure(&mut self, config: Config) -> Result<()> {
         self.membership.reconfigure(&config.names(), config.thresholds.clone())?;
         self.config = config;
+        // Who changes the configuration may have changed more.
+        self.settler.hurry();
         self.journal.reconfigured();
         self.register.reconfigure(&self.config, self.clock);
         if let Some(identity) = self.own.as_ref().map(|own| own.identity.clone()) {
@@ -243,6 +236,7 @@ impl Node {
     pub fn reconcile(&mut self) {
         let start = Instant::now();
         let result = self.try_reconcile();
+        self.settler.rest();
         self.conclude(result);
         self.journal.round(start.elapsed(), self.trouble.as_deref(), self.clock.now());
     }
@@ -261,11 +255,21 @@ impl Node {
                 let text = format!("{error:#}");
                 // Once, not with every round.
                 if self.trouble.as_ref() != Some(&text) {
-                    error!("{text}");
+                    error!("{text}{}", self.settler.prospect());
                 }
                 self.trouble = Some(text);
             }
         }
+    }
+
+    /// How long to wait before what the kernel refused is tried again.
+    pub fn again(&self) -> Option<Duration> {
+        self.settler.again()
+    }
+
+    /// Takes in that what was in the way of what the kernel refused may be gone.
+    pub fn way_free(&mut self) {
+        self.settler.hurry();
     }
 
     fn try_reconcile(&mut self) -> Result<()> {
@@ -274,21 +278,24 @@ impl Node {
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
         let (encapsulation, assigned) = (self.config.encapsulation, &own.plan.assigned());
-        let local = Local { me: &own.me, subnet: own.subnet, underlay, encapsulation, assigned };
+        let below = underlay.map(|(index, _)| index);
+        let local = Local { me: &own.me, subnet: own.subnet, underlay: below, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
         let wanted = overlay::desired(device, &local, &peers);
         let ipv6_pods = own.me.block(Family::V6).is_some();
         self.journal.compare(&wanted, wanted.routes.len());
         let mut set = sysctls::forwarding(ipv6_pods)?;
-        let refused = self.settle(&wanted);
-        let device_works = |r: &Option<Refused>| r.as_ref().is_none_or(|r| r.device_works);
-        self.journal.set_device(refused.as_ref().is_ok_and(device_works));
-        let refused = refused?;
+        let wanted_now = Wanted { overlay: &wanted, underlay, trusted: self.trusted };
+        let settled = self.settler.settle(&mut self.socket, &wanted_now, &mut self.journal);
+        self.journal.set_device(settled.is_ok() && self.settler.device_works());
+        self.interest.links = settled?;
+        let refused = self.settler.trouble();
+        self.interest.refused = refused.is_some().then(|| self.settler.refused_routes().collect());
         // What the kernel refuses is told here, and is no fault of single attachments.
-        let routes = refused.as_ref().map_or(0, |refused| refused.routes);
+        let routes = self.settler.refused_routes().count();
         self.wanted.peer_routes = Some((wanted.routes.len() + wanted.refused.len()).saturating_sub(routes));
-        set.extend(sysctls::device(ipv6_pods)?);
+        set.extend(sysctls::device()?);
         set.extend(sysctls::both_ways(&own.identity.interface)?);
         self.journal.mended("sysctl", set, self.clock.now());
         self.probe.update(&own.plan, &own.me, wanted.device.mtu, &peers, &self.membership);
@@ -298,12 +305,12 @@ impl Node {
         self.interest.chains = self.forwarding.look(&own.plan);
         self.hand_over(&own)?;
         self.journal.set_rules(filtered.is_ok());
-        if device_works(&refused) {
+        if self.settler.device_works() {
             keep::announce(&self.config.cni_conf_dir)?;
         }
         identified?;
         filtered?;
-        refused.map_or(Ok(()), |r| Err(anyhow!(r.text)))
+        refused.map_or(Ok(()), |text| Err(anyhow!(text)))
     }
 
     /// Tells the registration what there is to see.
@@ -365,8 +372,9 @@ impl Node {
         Ok(Own { identity, plan, me, subnet })
     }
 
-    /// What the VTEP should be, and the number of the interface below it, if that is there.
-    fn device(&mut self, own: &Own) -> Result<(Device, Option<u32>)> {
+    /// What the VTEP should be, and the number of the interface below it and whether it is up, if
+    /// it is there.
+    fn device(&mut self, own: &Own) -> Result<(Device, Option<(u32, bool)>)> {
         let link = self.socket.link(Which::Name(&own.identity.interface))?;
         let underlay = own.plan.underlay();
         let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
@@ -380,72 +388,7 @@ impl Node {
             mac: own.me.mac,
             mtu: overlay::overlay_mtu(underlay, self.underlay_mtu),
         };
-        Ok((device, link.map(|l| l.index)))
-    }
-
-    /// Makes the kernel hold what it should; says what it refused.
-    fn settle(&mut self, wanted: &Overlay) -> Result<Option<Refused>> {
-        let mut refused = None;
-        self.hurry(wanted)?;
-        for _ in 0..ROUNDS {
-            let observed = kernel::read(&mut self.socket, DEVICE)?;
-            self.interest.links = observed.device.iter().map(|d| d.index).chain(wanted.underlay).collect();
-            let mut changes = overlay::diff(wanted, &observed)?;
-            if !self.trusted {
-                // DNS has not spoken yet.
-                overlay::keep_peers(&mut changes, wanted);
-            }
-            if changes.is_empty() {
-                self.journal.unchanged();
-                self.settled = Some(wanted.clone());
-                return Ok(None);
-            }
-            report(&changes);
-            let failures = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
-            self.journal.changed(&changes, failures.iter().map(|f| &f.change), self.clock.now());
-            refused = self.explain(&wanted.device, &failures)?;
-        }
-        Ok(refused)
-    }
-
-    /// Adds what is new since the kernel was last found to be right, before its tables are read:
-    /// with thousands of peers, reading them takes longer than all the rest. Whatever is wrong with
-    /// this, also what the kernel refuses, is found by the reading that follows.
-    fn hurry(&mut self, wanted: &Overlay) -> Result<()> {
-        let Some(settled) = self.settled.take() else { return Ok(()) };
-        let changes = overlay::additions(wanted, &settled);
-        if !changes.is_empty() {
-            report(&changes);
-            let _found_below = kernel::apply(&mut self.socket, &wanted.device, &changes)?;
-        }
-        Ok(())
-    }
-
-    /// Says what the kernel refused: the first refusal in full, and how many more there are.
-    fn explain(&mut self, device: &Device, failures: &[Failure]) -> Result<Option<Refused>> {
-        let texts: BTreeSet<String> = failures.iter().map(|f| f.error.to_string()).collect();
-        let Some(first) = texts.first() else { return Ok(None) };
-        let more = match texts.len() {
-            1 => String::new(),
-            n => format!(", and {} more", n - 1),
-        };
-        let taken = |f: &Failure| matches!(f.change, Change::CreateDevice(_)) && f.error.is_exists();
-        let hint = if failures.iter().any(taken) { self.rival(device)? } else { String::new() };
-        let device_works = !failures.iter().any(|f| f.change.object() == "device");
-        let route = |f: &&Failure| matches!(f.change, Change::AddRoute { .. } | Change::AddRefusal(_));
-        let routes = failures.iter().filter(route).count();
-        Ok(Some(Refused { text: format!("{first}{hint}{more}"), device_works, routes }))
-    }
-
-    /// Names the device that has our VNI and port, if one does.
-    fn rival(&mut self, device: &Device) -> Result<String> {
-        let same = |l: &&Link| l.vxlan.as_ref().is_some_and(|v| v.vni == device.vni && v.port == device.port);
-        Ok(self.socket.links()?.iter().find(same).map_or(String::new(), |link| {
-            format!(
-                ": the device {} has them already; remove it, or set vni or port on every node",
-                link.name
-            )
-        }))
+        Ok((device, link.map(|l| (l.index, l.up))))
     }
 
     /// Makes the nft table what it should be.

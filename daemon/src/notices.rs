@@ -1,15 +1,21 @@
 //! Notifications of the kernel, awaited.
 
+use std::os::fd::AsRawFd;
+
 use anyhow::{Context, Result};
-use minionet_netlink::monitor::{Interest, Monitor, Source};
+use minionet_netlink::monitor::{Interest, Monitor, Noticed, Source};
+use minionet_netlink::sysctl::Watch;
 use tokio::io::Interest as Ready;
 use tokio::io::unix::AsyncFd;
-use tracing::debug;
+use tracing::{debug, warn};
 
-/// The sockets on which the kernel tells of changes.
+/// Where the kernel tells of changes.
 pub struct Notices {
     route: AsyncFd<Monitor>,
     nft: AsyncFd<Monitor>,
+    /// None where the kernel has no inotify left for us (`fs.inotify.max_user_instances`): what it
+    /// would tell of is found by the audit.
+    settings: Option<AsyncFd<Watch>>,
 }
 
 impl Notices {
@@ -18,32 +24,57 @@ impl Notices {
     /// # Errors
     /// When the kernel refuses a socket.
     pub fn open() -> Result<Self> {
-        Ok(Notices { route: listen(Source::Route)?, nft: listen(Source::Nft)? })
+        let monitor = |source| listen(Monitor::open(source)?);
+        let (route, nft) = (monitor(Source::Route)?, monitor(Source::Nft)?);
+        let settings = Watch::open().map_err(anyhow::Error::from).and_then(listen);
+        Ok(Notices { route, nft, settings: settings.inspect_err(unwatched).ok() })
     }
 
-    /// Waits for notifications; says whether something of interest was changed.
+    /// Waits for notifications; says whether they are of interest.
     ///
     /// # Errors
     /// When a socket is of no use any more.
-    pub async fn next(&mut self, interest: &Interest) -> Result<bool> {
+    pub async fn next(&mut self, interest: &Interest) -> Result<Noticed> {
+        let follow = |watch: &mut AsyncFd<Watch>| watch.get_mut().follow(&interest.settings);
+        match self.settings.as_mut().map(follow) {
+            Some(Ok(true)) => return Ok(Noticed { changed: true, ..Noticed::default() }),
+            Some(Ok(false)) | None => {}
+            Some(Err(error)) => {
+                unwatched(&error.into());
+                self.settings = None;
+            }
+        }
         let mut ready = tokio::select! {
             ready = self.route.readable_mut() => ready?,
             ready = self.nft.readable_mut() => ready?,
+            changed = written(&mut self.settings) => return Ok(Noticed { changed: changed?, ..Noticed::default() }),
         };
         let noticed = ready.get_inner_mut().drain(interest)?;
         ready.clear_ready();
         if noticed.overrun {
             debug!("notifications were lost: the tables are read again");
         }
-        Ok(noticed.changed)
+        Ok(noticed)
     }
 }
 
-fn listen(source: Source) -> Result<AsyncFd<Monitor>> {
-    let monitor = Monitor::open(source)?;
-    // SAFETY: the monitor owns its descriptor, which stays open as long as the monitor lives
-    // and is never replaced by another.
+/// Waits until a setting is written, or for ever where none is watched.
+async fn written(settings: &mut Option<AsyncFd<Watch>>) -> Result<bool> {
+    let Some(watch) = settings else { return std::future::pending().await };
+    let mut ready = watch.readable_mut().await?;
+    let written = ready.get_inner_mut().drain()?;
+    ready.clear_ready();
+    Ok(written)
+}
+
+fn unwatched(error: &anyhow::Error) {
+    warn!("{error:#}; what others change there is set back with the next audit");
+}
+
+fn listen<T: AsRawFd>(source: T) -> Result<AsyncFd<T>> {
+    // SAFETY: monitors and watches own their descriptors, which stay open as long as these live
+    // and are never replaced by others.
     #[allow(unsafe_code)]
-    let registered = unsafe { AsyncFd::register_with_interest(monitor, Ready::READABLE) };
-    registered.context("cannot wait for notifications")
+    let registered = unsafe { AsyncFd::register_with_interest(source, Ready::READABLE) };
+    registered.map_err(|error| error.into_parts().1).context("cannot wait for notifications")
 }

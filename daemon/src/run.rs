@@ -8,7 +8,7 @@ use minionet_core::config::Config;
 use minionet_core::membership::Round;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::collector;
@@ -73,7 +73,11 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
             }
             _ = audit.tick() => node.reconcile(),
             noticed = notices.next(node.interest()) => {
-                if noticed? {
+                let noticed = noticed?;
+                if noticed.way_free {
+                    node.way_free();
+                }
+                if noticed.changed || noticed.way_free {
                     // Changes come in bursts: the first of them starts the wait.
                     repair.get_or_insert(Instant::now() + DEBOUNCE);
                 }
@@ -82,6 +86,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 repair = None;
                 node.reconcile();
             }
+            () = sleep(node.again().unwrap_or_default()), if node.again().is_some() => node.reconcile(),
             _ = hangup.recv() => {
                 manager.reloading();
                 match reload(&mut node, matches) {

@@ -23,26 +23,32 @@ pub fn forwarding(ipv6_pods: bool) -> Result<Vec<String>, Error> {
     Ok(done)
 }
 
-/// Makes the overlay's device believe nothing that the network says about routes.
+/// What makes the overlay's device believe what the network says about routes. On a router, one of
+/// `all` and the device's own setting is enough to refuse redirects (ip-sysctl.rst,
+/// accept_redirects).
+const BELIEFS: [&str; 3] =
+    ["ipv4/conf/{}/accept_redirects", "ipv6/conf/{}/accept_ra", "ipv6/conf/{}/accept_redirects"];
+
+/// Makes the overlay's device believe nothing that the network says about routes, also of IPv6
+/// where pods have none.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn device(ipv6_pods: bool) -> Result<Vec<String>, Error> {
+pub fn device() -> Result<Vec<String>, Error> {
     let mut done = Vec::new();
-    // On a router, one of `all` and the device's own setting is enough to refuse them
-    // (ip-sysctl.rst, accept_redirects).
-    let mut keys = vec!["ipv4/conf/{}/accept_redirects"];
-    if ipv6_pods {
-        keys.extend(["ipv6/conf/{}/accept_ra", "ipv6/conf/{}/accept_redirects"]);
-    }
-    for key in keys {
-        let key = key.replace("{}", DEVICE);
-        // The device is gone when somebody deletes it under our hands.
+    for key in silent() {
+        // Without IPv6 there are none of its settings, and the device is gone when somebody
+        // deletes it under our hands.
         if sysctl::read(&key)?.is_some() {
             done.extend(set(&key, "0")?);
         }
     }
     Ok(done)
+}
+
+/// The settings that matter, and of whose changes netlink does not tell.
+pub fn silent() -> Vec<String> {
+    BELIEFS.map(|key| key.replace("{}", DEVICE)).into()
 }
 
 /// Lets packets of pods come in by the underlay's interface and by the overlay's device, whichever

@@ -26,6 +26,7 @@ pub mod address;
 pub mod conntrack;
 mod decode;
 pub mod departures;
+mod dump;
 pub mod error;
 pub mod link;
 pub mod monitor;

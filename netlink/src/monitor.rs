@@ -5,11 +5,17 @@
 //! what to do follows from reading the tables. Notifications that cannot concern us (pods coming
 //! and going, other programs' routes and nft tables) are passed over without another look.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+use minionet_core::addr::Cidr;
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::decode;
 use crate::error::Error;
 
 /// Size that is asked of the kernel for the buffer of a socket, in octets.
@@ -42,6 +48,12 @@ pub struct Interest {
     pub table: String,
     /// Chains of other nft tables whose rules matter, by the names of table and chain.
     pub chains: Vec<(String, String)>,
+    /// How the names of devices begin that are in nobody's way: those of pods.
+    pub pod_links: String,
+    /// Kernel settings that matter and that netlink does not tell of, below `/proc/sys/net`.
+    pub settings: Vec<String>,
+    /// Set while the kernel refuses anything: where the routes lead that are among it.
+    pub refused: Option<BTreeSet<Cidr>>,
 }
 
 /// What a look at the waiting notifications found.
@@ -49,6 +61,8 @@ pub struct Interest {
 pub struct Noticed {
     /// Something that is of interest was changed, or may have been.
     pub changed: bool,
+    /// What was in the way of something that is refused may be gone.
+    pub way_free: bool,
     /// Notifications were lost.
     pub overrun: bool,
 }
@@ -107,12 +121,15 @@ impl Monitor {
             self.buffer.reserve(BUFFER);
             match self.socket.recv(&mut self.buffer, 0) {
                 Ok(_) => {
-                    noticed.changed |= messages(&self.buffer).any(|m| concerns(self.source, &m, interest));
+                    for message in messages(&self.buffer) {
+                        noticed.changed |= concerns(self.source, &message, interest);
+                        noticed.way_free |= self.source == Source::Route && frees(&message, interest);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(noticed),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(nix::libc::ENOBUFS) => {
-                    noticed = Noticed { changed: true, overrun: true };
+                    noticed = Noticed { changed: true, way_free: true, overrun: true };
                 }
                 Err(source) => return Err(Error::Socket { operation: "hear of changes".into(), source }),
             }
@@ -204,6 +221,31 @@ fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
     }
 }
 
+/// Whether something is gone that may have been in the way of what is refused: somebody else's
+/// route to the same place, or a device with all that was on it. With a device that is set down
+/// IPv4 routes go without a word of their own (`fib_table_flush` in net/ipv4/fib_trie.c).
+fn frees(message: &Message<'_>, interest: &Interest) -> bool {
+    let Some(refused) = &interest.refused else { return false };
+    match message.kind {
+        // RTM_DELROUTE: struct rtmsg has the length of the prefix at 1 and the protocol at 5, and
+        // attributes at 12; RTA_DST is 1.
+        25 => {
+            let dst = attribute(message.body, 12, 1).and_then(decode::ip_of);
+            let len = message.body.get(1).copied();
+            let cidr = dst.zip(len).and_then(|(dst, len)| Cidr::containing(dst, len).ok());
+            message.body.get(5) != Some(&interest.protocol)
+                && cidr.is_some_and(|cidr| refused.contains(&cidr))
+        }
+        // RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg has the flags at 8, IFF_UP is 1.
+        16 | 17 => {
+            let down = u32_at(message.body, 8).is_some_and(|flags| flags & 1 == 0);
+            let name = text_attribute(message.body, 16, 3).unwrap_or_default();
+            (message.kind == 17 || down) && !name.starts_with(interest.pod_links.as_bytes())
+        }
+        _ => false,
+    }
+}
+
 /// The text of an attribute, without the zero that ends it.
 pub(crate) fn text_attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
     attribute(body, start, wanted).map(|value| value.strip_suffix(&[0]).unwrap_or(value))
@@ -220,102 +262,5 @@ pub(crate) fn attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]>
             return Some(value);
         }
         rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn interest() -> Interest {
-        Interest {
-            device: "minionet".into(),
-            links: vec![7],
-            protocol: 109,
-            table: "minionet".into(),
-            chains: vec![("filter".into(), "FORWARD".into())],
-        }
-    }
-
-    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut octets = Vec::new();
-        octets.extend((16 + body.len() as u32).to_ne_bytes());
-        octets.extend(kind.to_ne_bytes());
-        octets.resize(16, 0);
-        octets.extend(body);
-        octets.resize(octets.len().next_multiple_of(4), 0);
-        octets
-    }
-
-    fn noticed(source: Source, datagram: &[u8]) -> bool {
-        messages(datagram).any(|m| concerns(source, &m, &interest()))
-    }
-
-    fn link(index: u32, name: &str) -> Vec<u8> {
-        let mut body = vec![0; 16];
-        body[4..8].copy_from_slice(&index.to_ne_bytes());
-        body.extend((5 + name.len() as u16).to_ne_bytes());
-        body.extend(3u16.to_ne_bytes());
-        body.extend(name.as_bytes());
-        body.push(0);
-        message(16, &body)
-    }
-
-    #[test]
-    fn only_what_may_concern_us_is_noticed() {
-        assert!(noticed(Source::Route, &link(7, "eth0")));
-        assert!(noticed(Source::Route, &link(99, "minionet")), "a device that was made anew");
-        assert!(!noticed(Source::Route, &link(99, "veth0")));
-        assert!(noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 109, 0, 1])));
-        assert!(!noticed(Source::Route, &message(25, &[2, 24, 0, 0, 254, 110, 0, 1])), "a pod's route");
-        let setting = |index: u32| {
-            let mut body = vec![2, 0, 0, 0, 8, 0, 1, 0];
-            body.extend(index.to_ne_bytes());
-            message(80, &body)
-        };
-        assert!(noticed(Source::Route, &setting(7)) && noticed(Source::Route, &setting(u32::MAX)));
-        assert!(!noticed(Source::Route, &setting(99)), "settings of a pod's interface");
-        assert!(!noticed(Source::Route, &setting(u32::MAX - 1)), "those of interfaces to come");
-        let both = [link(99, "veth0"), message(29, &[2, 0, 0, 0, 7, 0, 0, 0])].concat();
-        assert!(noticed(Source::Route, &both), "the second message of a datagram");
-    }
-
-    #[test]
-    fn nft_changes_are_known_by_their_table() {
-        let table = |name: &str| {
-            let mut body = vec![1, 0, 0, 0];
-            body.extend((5 + name.len() as u16).to_ne_bytes());
-            body.extend(1u16.to_ne_bytes());
-            body.extend(name.as_bytes());
-            body.push(0);
-            message(0x0a02, &body)
-        };
-        assert!(noticed(Source::Nft, &table("minionet")));
-        assert!(!noticed(Source::Nft, &table("kube-proxy")));
-        let object = |kind: u16, names: &[(u16, &str)]| {
-            let mut body = vec![2, 0, 0, 0];
-            for (attribute, name) in names {
-                body.extend((5 + name.len() as u16).to_ne_bytes());
-                body.extend(attribute.to_ne_bytes());
-                body.extend(name.as_bytes());
-                body.push(0);
-                body.resize(body.len().next_multiple_of(4), 0);
-            }
-            message(0x0a00 | kind, &body)
-        };
-        assert!(noticed(Source::Nft, &object(3, &[(1, "other"), (3, "c"), (4, "a hook")])));
-        assert!(!noticed(Source::Nft, &object(3, &[(1, "other"), (3, "c")])), "a chain at no hook");
-        assert!(noticed(Source::Nft, &object(6, &[(1, "filter"), (2, "FORWARD")])));
-        assert!(noticed(Source::Nft, &object(5, &[(1, "filter"), (3, "FORWARD")])));
-        assert!(!noticed(Source::Nft, &object(6, &[(1, "filter"), (2, "INPUT")])));
-    }
-
-    #[test]
-    fn mangled_notifications_do_no_harm() {
-        for octets in [&[][..], &[1], &[0; 16], &[255; 40]] {
-            noticed(Source::Route, octets);
-            noticed(Source::Nft, octets);
-        }
-        assert!(noticed(Source::Route, &message(28, &[])), "what is not understood is looked at");
     }
 }

@@ -16,6 +16,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
+use crate::dump::{Dump, Dumped, uninterrupted};
 use crate::error::{Error, Refusal};
 
 /// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
@@ -31,12 +32,6 @@ const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 /// How long an answer may take. The kernel answers at once, except while another process holds
 /// the lock of all network configuration.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often a dump is tried that is overtaken by changes.
-const DUMP_TRIES: u32 = 20;
-
-/// `NLM_F_DUMP_INTR` of linux/netlink.h.
-const DUMP_INTERRUPTED: u16 = 0x10;
 
 /// One request of a batch: the message and what the flags ask beyond an acknowledgement.
 #[derive(Clone, Debug)]
@@ -167,12 +162,7 @@ impl Socket {
         operation: &str,
         mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        for _ in 0..DUMP_TRIES {
-            if let Some(objects) = self.dump_once(message.clone(), operation, &mut pick)? {
-                return Ok(objects);
-            }
-        }
-        Err(Error::Interrupted { operation: operation.to_owned(), tries: DUMP_TRIES })
+        uninterrupted(operation, || self.dump_once(message.clone(), operation, &mut pick))
     }
 
     fn dump_once<T>(
@@ -180,41 +170,16 @@ impl Socket {
         message: RouteNetlinkMessage,
         operation: &str,
         pick: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, Error> {
+    ) -> Result<Dumped<T>, Error> {
         self.send.clear();
-        let sequence = self.append(message, NLM_F_DUMP);
+        let mut dump = Dump::new(self.append(message, NLM_F_DUMP));
         self.flush(operation)?;
-        let mut objects = Vec::new();
-        let mut interrupted = false;
         loop {
             let received = self.receive(operation)?;
-            let mut done = false;
-            for message in Messages::new(&received, operation) {
-                let message = message?;
-                if message.header.sequence_number != sequence {
-                    continue;
-                }
-                interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => objects.extend(pick(inner)),
-                    NetlinkPayload::Done(end) => {
-                        // A dump that fails half way says so in its last message.
-                        if end.code < 0 {
-                            let refusal = Refusal { errno: -end.code, explanation: None };
-                            return Err(Error::Refused { operation: operation.to_owned(), refusal });
-                        }
-                        done = true;
-                    }
-                    NetlinkPayload::Error(error) => {
-                        let refusal = refusal(message.header, &error);
-                        return Err(Error::Refused { operation: operation.to_owned(), refusal });
-                    }
-                    _ => {}
-                }
-            }
+            let dumped = dump.take(&received, operation, pick);
             self.buffer = received;
-            if done {
-                return Ok((!interrupted).then_some(objects));
+            if let Some(dumped) = dumped? {
+                return Ok(dumped);
             }
         }
     }
@@ -337,7 +302,7 @@ fn parse(rest: &[u8]) -> Result<(NetlinkMessage<RouteNetlinkMessage>, usize), St
 }
 
 /// Reads number and explanation out of an error message.
-fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
+pub(crate) fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
     let errno = error.code.map_or(0, |code| -code.get());
     Refusal { errno, explanation: explanation(header.flags, &error.header) }
 }

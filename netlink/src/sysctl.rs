@@ -1,8 +1,15 @@
 //! Kernel settings below `/proc/sys/net`, of the calling thread's network namespace.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::error::Error;
 
@@ -54,4 +61,103 @@ pub fn interfaces(kind: &str) -> Result<Vec<String>, Error> {
     let entries = fs::read_dir(path(kind)).map_err(failed)?;
     let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
     Ok(names.filter(|n| n != "all" && n != "default").collect())
+}
+
+/// Tells when somebody writes one of some settings. Netlink tells of a few only.
+///
+/// It does not tell of a write through another mount of `/proc`, as containers have.
+pub struct Watch {
+    inotify: Inotify,
+    followed: BTreeMap<String, Followed>,
+}
+
+struct Followed {
+    watch: WatchDescriptor,
+    inode: u64,
+    /// Open as long as it is followed: the kernel may forget a file of `/proc` that nobody uses,
+    /// and make another one for who comes next.
+    _file: File,
+}
+
+impl Watch {
+    /// One that follows nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the kernel has no inotify, or none left for us.
+    pub fn open() -> Result<Self, Error> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .map_err(|e| watching("", e.into()))?;
+        Ok(Watch { inotify, followed: BTreeMap::new() })
+    }
+
+    /// Follows these settings, as far as they are there, and no others. Says whether one of them is
+    /// new: it may have been written before it was followed, so look at it once more.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a setting cannot be opened or followed.
+    pub fn follow(&mut self, keys: &[String]) -> Result<bool, Error> {
+        let inotify = &self.inotify;
+        self.followed.retain(|key, followed| {
+            let keep = keys.contains(key);
+            if !keep {
+                // It may have gone with its file.
+                let _gone = inotify.rm_watch(followed.watch);
+            }
+            keep
+        });
+        let mut new = false;
+        for key in keys {
+            new |= self.follow_one(key).map_err(|e| watching(key, e))?;
+        }
+        Ok(new)
+    }
+
+    fn follow_one(&mut self, key: &str) -> io::Result<bool> {
+        let opened = File::open(path(key)).and_then(|file| Ok((file.metadata()?.ino(), file)));
+        let (inode, file) = match opened {
+            Ok(opened) => opened,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        if self.followed.get(key).is_some_and(|known| known.inode == inode) {
+            return Ok(false);
+        }
+        let watch = match self.inotify.add_watch(&path(key), AddWatchFlags::IN_MODIFY) {
+            Ok(watch) => watch,
+            // Its device went in this moment.
+            Err(Errno::ENOENT) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        };
+        let old = self.followed.insert(key.to_owned(), Followed { watch, inode, _file: file });
+        if let Some(old) = old.filter(|old| old.watch != watch) {
+            let _gone = self.inotify.rm_watch(old.watch);
+        }
+        Ok(true)
+    }
+
+    /// Reads what waits; says whether a setting was written. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is of no use any more.
+    pub fn drain(&mut self) -> Result<bool, Error> {
+        let mut written = false;
+        loop {
+            match self.inotify.read_events() {
+                Ok(events) => written |= !events.is_empty(),
+                Err(Errno::EAGAIN) => return Ok(written),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(watching("", e.into())),
+            }
+        }
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inotify.as_fd().as_raw_fd()
+    }
+}
+
+fn watching(key: &str, source: io::Error) -> Error {
+    Error::Io { operation: format!("watch the kernel settings net/{key}"), source }
 }

@@ -121,6 +121,7 @@ fn an_audit_with_nothing_to_do_changes_nothing() -> Result<()> {
             protocol: ROUTE_PROTOCOL_PEER,
             table: NFT_TABLE.into(),
             chains: Vec::new(),
+            ..Interest::default()
         };
         let mut monitors = node.run(|| {
             [Source::Route, Source::Nft].into_iter().map(Monitor::open).collect::<Result<Vec<_>, _>>()

@@ -11,6 +11,7 @@ mod cni;
 mod cost;
 mod cri;
 mod demo;
+mod docs;
 mod doctor;
 mod overlay;
 mod packaging;
@@ -49,7 +50,9 @@ fn trials() -> Vec<Trial> {
         testbed::trials(),
         trace::trials(),
     ];
-    groups.into_iter().flatten().collect()
+    let mut all: Vec<Trial> = groups.into_iter().flatten().collect();
+    all.extend(docs::trials(&all));
+    all
 }
 
 fn main() -> ExitCode {

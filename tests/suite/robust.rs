@@ -1,6 +1,7 @@
 //! What the overlay has to survive, each in a matrix: DNS that fails, tables that others change,
 //! daemons that end, packets that nobody of the cluster sent, many nodes, changes of the mode.
 
+mod advice;
 mod dns_faults;
 mod dnssec;
 mod drift;
@@ -29,6 +30,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 pub fn trials() -> Vec<Trial> {
     [
+        advice::trials(),
         dns_faults::trials(),
         dnssec::trials(),
         drift::trials(),

@@ -65,8 +65,25 @@ pub fn guard(policy: &Guard) -> Ruleset {
             Hook::Input,
             BEFORE_FILTER,
             vec![
-                stranger(policy, Field::IP_SADDR.none_of(MEMBERS4)),
-                stranger(policy, Field::IP6_SADDR.none_of(MEMBERS6)),
+                // Nearly all packets of the overlay end here.
+                member(policy, Field::IP_SADDR.one_of(MEMBERS4)),
+                member(policy, Field::IP6_SADDR.one_of(MEMBERS6)),
+                // Of this overlay, and not from a member.
+                Rule::of([
+                    Field::UDP_DPORT.is(Value::Service(policy.port)),
+                    Field::Header(VNI).is(vni(policy)),
+                    Statement::Counter,
+                    Verdict::Drop.into(),
+                ])
+                .comment("not a member"),
+                // Another overlay on the same port is none of our business. The kernel drops what
+                // is of no VXLAN device that it has, and only the device's own socket counts that.
+                Rule::of([
+                    Field::UDP_DPORT.is(Value::Service(policy.port)),
+                    Field::Header(VNI).not(vni(policy)),
+                    Statement::Counter,
+                ])
+                .comment("of another network"),
             ],
         ),
         chain(
@@ -101,17 +118,14 @@ pub fn guard(policy: &Guard) -> Ruleset {
     ruleset
 }
 
-/// Drops what comes from elsewhere, but only of this overlay: another one on the same port, with
-/// another network identifier, is none of our business.
-fn stranger(policy: &Guard, condition: Statement) -> Rule {
+/// Takes what a member sends; other chains are asked all the same.
+fn member(policy: &Guard, condition: Statement) -> Rule {
     Rule::of([
         Field::UDP_DPORT.is(Value::Service(policy.port)),
         condition,
         Field::Header(VNI).is(vni(policy)),
-        Statement::Counter,
-        Verdict::Drop.into(),
+        Verdict::Accept.into(),
     ])
-    .comment("not a member")
 }
 
 fn vni(policy: &Guard) -> Value {
@@ -151,8 +165,10 @@ mod tests {
 \t}
 \tchain underlay {
 \t\ttype filter hook input priority -10; policy accept;
-\t\tudp dport 4789 ip saddr != @members4 @th,96,24 0x001001 counter drop comment \"not a member\"
-\t\tudp dport 4789 ip6 saddr != @members6 @th,96,24 0x001001 counter drop comment \"not a member\"
+\t\tudp dport 4789 ip saddr @members4 @th,96,24 0x001001 accept
+\t\tudp dport 4789 ip6 saddr @members6 @th,96,24 0x001001 accept
+\t\tudp dport 4789 @th,96,24 0x001001 counter drop comment \"not a member\"
+\t\tudp dport 4789 @th,96,24 != 0x001001 counter comment \"of another network\"
 \t}
 \tchain sources {
 \t\ttype filter hook prerouting priority -300; policy accept;

@@ -4,15 +4,20 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_core::handoff::NodeFacts;
 use minionet_tests::trials;
-use netns_testbed::{CNI_CONFIG, Cluster, ENVIRONMENT_FILE, eventually};
+use netns_testbed::{CNI_CONFIG, Cluster, ENVIRONMENT_FILE, Tables, eventually};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{HASTY, PATIENT, everybody_reaches_everybody, ip, pod_per_node, wait_for_queries};
+use super::{
+    DEVICE, HASTY, PATIENT, everybody_reaches_everybody, ip, pod_per_node, tables_for, wait_for_queries,
+    wait_for_tables,
+};
 
 pub fn trials() -> Vec<Trial> {
     trials![
         the_name_of_the_cluster_is_enough,
         a_mistake_is_told_with_its_place_and_a_remedy,
+        a_mistake_at_a_reload_changes_nothing,
         an_impossible_plan_is_refused_with_its_numbers,
         the_plan_is_printed_for_people_and_for_programs,
         the_log_can_be_read_by_programs,
@@ -56,6 +61,30 @@ fn a_mistake_is_told_with_its_place_and_a_remedy() -> Result<()> {
     let error = refusal(&["run", "--cluster-name", "a", "--config", "/nowhere.toml"])?;
     ensure!(error.contains("/nowhere.toml"), "{error}");
     Ok(())
+}
+
+fn a_mistake_at_a_reload_changes_nothing() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).run(|cluster| {
+        let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
+        wait_for_tables(node, &tables_for([2]))?;
+        let before = node.read("/run/minionet/node.json")?;
+        for (config, said) in
+            [("vni = 0\n", "vni"), ("pod_network = \"10.32.0.0/30\"\n", "does not fit 10.32.0.0/30")]
+        {
+            node.write("/etc/minionet/minionet.toml", config)?;
+            node.signal_daemon(Signal::SIGHUP)?;
+            eventually("the refusal", PATIENT, || {
+                let log = node.log()?;
+                let mut lines =
+                    log.lines().filter(|line| line.contains("ERROR the configuration stays as it was"));
+                ensure!(lines.any(|line| line.contains(said)), "{log}");
+                anyhow::Ok(())
+            })?;
+        }
+        ensure!(Tables::read(node, DEVICE)? == tables_for([2]));
+        ensure!(node.read("/run/minionet/node.json")? == before);
+        everybody_reaches_everybody(&pods)
+    })
 }
 
 fn an_impossible_plan_is_refused_with_its_numbers() -> Result<()> {

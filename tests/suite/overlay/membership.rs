@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         a_node_that_left_is_gone_from_every_table,
         a_node_that_comes_back_has_its_pods_again,
         a_node_outside_of_the_plan_is_refused,
+        a_node_whose_own_record_is_missing_goes_on,
     ]
 }
 
@@ -121,5 +122,24 @@ fn a_node_outside_of_the_plan_is_refused() -> Result<()> {
             ensure!(tables.routes.len() == 1 && tables.forwarding.len() == 1, "{tables:?}");
         }
         everybody_reaches_everybody(&pod_per_node(cluster)?)
+    })
+}
+
+fn a_node_whose_own_record_is_missing_goes_on() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).config(HASTY).run(|cluster| {
+        let (node, other) = (cluster.node(0), cluster.node(1));
+        let pods = pod_per_node(cluster)?;
+        everybody_reaches_everybody(&pods)?;
+        cluster.dns().set(&cluster.dns_name(), &other.addresses(), 1)?;
+        eventually("the node to say it", PATIENT, || {
+            let log = node.log()?;
+            ensure!(log.contains("DNS does not list this node's own address 172.20.0.1"), "{log}");
+            anyhow::Ok(())
+        })?;
+        // The others forget it, and it knows them all the same.
+        wait_for_members(&[other], &[2])?;
+        wait_for_members(&[node], &[1, 2])?;
+        node.add_pod("new")?.ping(pods[0].address(), PATIENT)?;
+        Ok(())
     })
 }

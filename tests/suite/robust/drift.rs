@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// What is done on node 1: each line is a command, but for those about a kernel setting.
-const DAMAGES: [&[&str]; 32] = [
+const DAMAGES: [&[&str]; 35] = [
     &["ip link del minionet"],
     &["ip link set minionet down"],
     &["ip link set minionet mtu 1300"],
@@ -56,6 +56,9 @@ const DAMAGES: [&[&str]; 32] = [
     &["sysctl net.ipv4.ip_forward 0"],
     &["sysctl net.ipv4.conf.eth0.rp_filter 1"],
     &["sysctl net.ipv4.conf.minionet.rp_filter 1"],
+    &["sysctl net.ipv4.conf.minionet.accept_redirects 1"],
+    &["sysctl net.ipv6.conf.minionet.accept_redirects 1"],
+    &["sysctl net.ipv6.conf.minionet.accept_ra 2"],
     // Made anew, as another VXLAN device.
     &[
         "ip link del minionet",
@@ -79,6 +82,7 @@ const DAMAGES: [&[&str]; 32] = [
         "ip link set minionet mtu 1300 address 02:00:00:00:00:01",
         "ip link set minionet down",
         "sysctl net.ipv4.ip_forward 0",
+        "sysctl net.ipv6.conf.minionet.accept_ra 1",
     ],
 ];
 
@@ -133,9 +137,15 @@ struct State {
     rules: String,
 }
 
-/// The kernel settings that the overlay depends on.
-const SETTINGS: [&str; 4] =
-    ["ip_forward", "conf/minionet/accept_redirects", "conf/eth0/rp_filter", "conf/minionet/rp_filter"];
+/// The kernel settings that the overlay depends on, and what they are.
+const SETTINGS: [(&str, &str); 6] = [
+    ("ipv4/ip_forward", "1\n"),
+    ("ipv4/conf/eth0/rp_filter", "2\n"),
+    ("ipv4/conf/minionet/rp_filter", "2\n"),
+    ("ipv4/conf/minionet/accept_redirects", "0\n"),
+    ("ipv6/conf/minionet/accept_redirects", "0\n"),
+    ("ipv6/conf/minionet/accept_ra", "0\n"),
+];
 
 impl State {
     fn read(node: &Node) -> Result<Self> {
@@ -145,11 +155,15 @@ impl State {
         let listed = node.exec(["ip", "route", "show", "proto", "109"])?;
         let mut routes: Vec<&str> = listed.lines().map(str::trim_end).collect();
         routes.sort_unstable();
-        let setting = |key: &&str| node.read(format!("/proc/sys/net/ipv4/{key}"));
-        let settings = SETTINGS.iter().map(setting).collect::<Result<_, _>>()?;
+        let settings = settings(node)?;
         let (device, tables) = (device(node)?, Tables::read(node, DEVICE)?);
         Ok(Self { device, tables, routes: routes.join("\n"), settings, rules })
     }
+}
+
+fn settings(node: &Node) -> Result<Vec<String>> {
+    let setting = |(key, _): &(&str, &str)| node.read(format!("/proc/sys/net/{key}"));
+    Ok(SETTINGS.iter().map(setting).collect::<Result<_, _>>()?)
 }
 
 /// What is set on the device itself.
@@ -174,9 +188,8 @@ fn every_drift_is_repaired_whatever_the_daemon_was_doing() -> Result<()> {
         eventually("all peers", PATIENT, || {
             let found = Tables::read(node, DEVICE)?;
             ensure!(found == tables_for([2, 3]), "{found:?}");
-            let settings = SETTINGS.iter().map(|key| node.read(format!("/proc/sys/net/ipv4/{key}")));
-            let settings = settings.collect::<Result<Vec<_>, _>>()?;
-            ensure!(settings == ["1\n", "0\n", "2\n", "2\n"], "{settings:?}");
+            let settings = settings(node)?;
+            ensure!(settings == SETTINGS.map(|(_, value)| value), "{settings:?}");
             anyhow::Ok(())
         })?;
         let expected = State::read(node)?;

@@ -14,23 +14,26 @@ use crate::overlay::{DEVICE, PATIENT, PORT, ip, pod_per_node};
 
 /// The comments of the rules that drop.
 const NOT_A_MEMBER: &str = "not a member";
+/// The comment of the rule that counts and lets pass.
+const OF_ANOTHER: &str = "of another network";
 const PRETENDS: &str = "a pod that pretends to be a node";
 const FORGED: &str = "not the pod's own address";
 
 /// The network identifier where none is configured.
-const VNI: u32 = 4097;
+pub const VNI: u32 = 4097;
 /// What each sender repeats.
 const TIMES: u64 = 5;
 /// The port of the pods that bad packets are for; nobody listens there.
 const TARGET: u16 = 7777;
 /// The MACs of the nodes' ends of the tunnel: a prefix and the number of the node.
-const VTEPS: [[u8; 6]; 2] = [[0x0e, 0x6d, 0, 0, 0, 1], [0x0e, 0x6d, 0, 0, 0, 2]];
+pub const VTEPS: [[u8; 6]; 2] = [[0x0e, 0x6d, 0, 0, 0, 1], [0x0e, 0x6d, 0, 0, 0, 2]];
 /// Pods of both families.
-const CONFIG: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
+pub const CONFIG: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]";
 
 pub fn trials() -> Vec<Trial> {
     trials![
         only_members_get_vxlan_into_a_pod => [Need::Program("nft")],
+        a_members_address_is_all_that_a_member_is_known_by,
         a_foreign_network_on_the_same_port_is_left_alone_and_kept_out => [Need::Program("nft")],
         a_pod_cannot_pretend_to_be_a_node => [Need::Program("nft")],
         a_pod_cannot_forge_its_address => [Need::Program("nft")],
@@ -53,13 +56,13 @@ fn datagram(macs: [[u8; 6]; 2], from: IpAddr, to: IpAddr, payload: &[u8]) -> Res
 }
 
 /// A frame in VXLAN: RFC 7348, section 5.
-fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
+pub fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = vni.to_be_bytes();
     [&[0x08, 0, 0, 0, a, b, c, 0], frame].concat()
 }
 
 /// Sends a datagram to the overlay's port of a host.
-fn tunnel(from: &Namespace, to: IpAddr, payload: &[u8]) -> Result<()> {
+pub fn tunnel(from: &Namespace, to: IpAddr, payload: &[u8]) -> Result<()> {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let socket = from.run(|| UdpSocket::bind((any, 0)))?.context("open a socket")?;
     socket.send_to(payload, SocketAddr::from((to, PORT))).with_context(|| format!("send to {to}"))?;
@@ -131,15 +134,41 @@ fn only_members_get_vxlan_into_a_pod() -> Result<()> {
     })
 }
 
+/// What the design cannot keep out, so that nobody believes that it does.
+fn a_members_address_is_all_that_a_member_is_known_by() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).run(|cluster| {
+        let pods = pod_per_node(cluster)?;
+        let capture = Capture::start(&pods[1], "eth0")?;
+        let (stranger, target) = (cluster.dns_host(), cluster.node(1));
+        let shown = target.json(["ip", "-j", "link", "show", "eth0"])?;
+        let mac: MacAddr = shown[0]["address"].as_str().context("a hardware address")?.parse()?;
+        let inner = vxlan(VNI, &plausible(&pods, b"in a member's name")?);
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0x66], mac.0)
+            .ipv4([172, 20, 0, 1], [172, 20, 0, 2], 64)
+            .udp(50_000, PORT)
+            .write(&mut frame, &inner)?;
+        stranger.send_frame("eth0", &frame)?;
+        capture.wait_for("the packet", PATIENT, |frame| carries(frame, b"in a member's name"))?;
+        Ok(())
+    })
+}
+
 fn a_foreign_network_on_the_same_port_is_left_alone_and_kept_out() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(2).config(CONFIG).run(|cluster| {
         let pods = pod_per_node(cluster)?;
         let capture = Capture::start(&pods[1], "eth0")?;
         let (node, target) = (cluster.node(0), cluster.node(1));
         let before = counted(target, NOT_A_MEMBER)?;
+        pods[0].ping(pods[1].address(), PATIENT)?;
+        ensure!(counted(target, OF_ANOTHER)? == 0, "packets of our own were counted");
         let foreign = plausible(&pods, b"of another network")?;
-        for vni in [0, 1, VNI - 1, VNI + 1, 0x00ff_ffff] {
-            tunnel(node, target.address(), &vxlan(vni, &foreign))?;
+        // From a member and from a stranger.
+        for (sent, from) in (1..).zip([&**node, cluster.dns_host()]) {
+            for vni in [0, 1, VNI - 1, VNI + 1, 0x00ff_ffff] {
+                tunnel(from, target.address(), &vxlan(vni, &foreign))?;
+            }
+            expect_counted(target, OF_ANOTHER, 0, sent * 5)?;
         }
         // A header without the flag that says that the identifier is valid.
         let mut invalid = vxlan(VNI, &foreign);
@@ -159,6 +188,7 @@ fn a_foreign_network_on_the_same_port_is_left_alone_and_kept_out() -> Result<()>
             ))?;
         }
         netns_testbed::traffic::Ping::to(ip("192.0.2.1")).send(other, PATIENT)?;
+        ensure!(counted(target, OF_ANOTHER)? > 10, "it was not counted");
         ensure!(counted(target, NOT_A_MEMBER)? == before, "packets of others were dropped");
         pods[0].ping(pods[1].address(), PATIENT)?;
         Ok(())
@@ -222,6 +252,8 @@ fn the_same_over_an_ipv6_underlay() -> Result<()> {
             tunnel(cluster.dns_host(), target.address(), &vxlan(VNI, &large))?;
         }
         expect_counted(target, NOT_A_MEMBER, before, 2 * TIMES)?;
+        tunnel(node, target.address(), &vxlan(VNI + 1, &good))?;
+        expect_counted(target, OF_ANOTHER, 0, 1)?;
         let before = counted(node, PRETENDS)?;
         let ways =
             [node.address(), target.address(), ip("fd00:32:0:1::1"), ip("fd00:32:0:2::1"), ip("10.32.1.1")];

@@ -20,12 +20,16 @@ const AUDITED: &str = "audit_interval = \"1s\"\n";
 const HASTY: &str =
     "refresh_min = \"100ms\"\nrefresh_max = \"200ms\"\nmissing_answers = 1\nhold_down = \"0s\"\n";
 
+/// Pods of both families, and no audit: what is in the way is known to be gone by notifications.
+const DUAL: &str = "pod_network = [\"10.32.0.0/12\", \"fd00:32::/48\"]\naudit_interval = \"1h\"\n";
+
 pub fn trials() -> Vec<Trial> {
     trials![
         the_underlays_interface_goes_and_comes_back,
         a_change_of_the_underlays_mtu_reaches_device_and_pods,
         a_change_of_the_nodes_address_leaves_its_pods_connected,
         a_foreign_route_in_the_way_is_reported_and_not_replaced,
+        a_foreign_route_like_our_refusal_stays_and_is_told,
         a_foreign_tunnel_with_our_identifier_is_named,
         a_foreign_device_with_our_name_is_not_touched,
     ]
@@ -119,6 +123,17 @@ fn a_change_of_the_nodes_address_leaves_its_pods_connected() -> Result<()> {
     })
 }
 
+/// How often a route was tried.
+fn attempts(node: &Node, dst: &str) -> Result<u64> {
+    let line = format!("kernel: add the route {dst}");
+    Ok(node.log()?.lines().filter(|l| l.contains(&line)).count() as u64)
+}
+
+/// What the daemon says of itself to the plugin.
+fn health(node: &Node) -> Result<serde_json::Value> {
+    Ok(serde_json::from_str(&node.read("/run/minionet/health.json")?)?)
+}
+
 /// Does something while the daemon hangs, so that it finds it done.
 fn behind_its_back(node: &Node, lines: &str) -> Result<()> {
     node.signal_daemon(Signal::SIGSTOP)?;
@@ -131,24 +146,79 @@ fn a_foreign_route_in_the_way_is_reported_and_not_replaced() -> Result<()> {
         let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
         wait_for_tables(node, &tables_for([2, 3]))?;
         let foreign = "10.32.2.0/24 via 172.20.0.254 dev eth0";
+        let (tried, start) = (attempts(node, "10.32.2.0/24")?, Instant::now());
         behind_its_back(node, &format!("route del 10.32.2.0/24\nroute add {foreign}"))?;
-        wait_for_log(node, &["ERROR", "10.32.2.0/24"])?;
-        // Others are not affected, and what is in the way stays, through several audits.
-        node.ip("route del 10.32.3.0/24")?;
-        eventually("the other peer's route", PATIENT, || {
-            ensure!(Tables::read(node, DEVICE)?.routes == tables_for([3]).routes);
+        wait_for_log(node, &["ERROR", "10.32.2.0/24", "it is tried again in 1 s"])?;
+        // Others are not affected, and what is in the way stays, through audits and notifications:
+        // they cost no attempt. The waits double, so the n-th attempt takes 2^(n-1) - 1 seconds.
+        let troubled = health(node)?;
+        for _ in 0..20 {
+            node.ip("route del 10.32.3.0/24")?;
+            eventually("the other peer's route", PATIENT, || {
+                ensure!(Tables::read(node, DEVICE)?.routes == tables_for([3]).routes);
+                anyhow::Ok(())
+            })?;
+        }
+        eventually("another attempt", LONG, || {
+            ensure!(attempts(node, "10.32.2.0/24")? >= tried + 2);
             anyhow::Ok(())
         })?;
+        let tried = attempts(node, "10.32.2.0/24")? - tried;
+        let most = 1 + u64::from((start.elapsed().as_secs() + 1).ilog2());
+        ensure!(tried <= most, "{tried} attempts instead of {most}: {}", node.log()?);
+        // Two peers and the route that refuses, without the one that is refused.
+        let said = |health: &serde_json::Value| (health["peer_routes"].clone(), health["troubles"].clone());
+        ensure!(said(&troubled) == said(&health(node)?) && troubled["peer_routes"] == 2, "{troubled}");
+        ensure!(troubled["troubles"].to_string().contains("10.32.2.0/24"), "{troubled}");
+        let errors = node.log()?.lines().filter(|line| line.contains("ERROR")).count();
+        ensure!(errors == 1, "said {errors} times: {}", node.log()?);
         pods[0].ping(pods[2].address(), PATIENT)?;
         let route = node.exec(["ip", "route", "show", "10.32.2.0/24"])?;
         ensure!(route.trim() == foreign, "{route}");
         // The other way to the same place, with less weight, is in nobody's way.
         node.ip(&format!("route del {foreign}\nroute add {foreign} metric 100"))?;
+        let start = Instant::now();
         wait_for_tables(node, &tables_for([2, 3]))?;
+        elapsed("the foreign route is gone: ours is there", start);
         wait_for_log(node, &["the trouble is over"])?;
         let routes = node.exec(["ip", "route", "show", "10.32.2.0/24"])?;
         ensure!(routes.contains("metric 100"), "{routes}");
         pods[0].ping(pods[1].address(), PATIENT)?;
+        Ok(())
+    })
+}
+
+/// The route that refuses packets to nobody's pods gives way to any other, but for one that is
+/// like it: of that there can only be one.
+fn a_foreign_route_like_our_refusal_stays_and_is_told() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).config(DUAL).run(|cluster| {
+        let (node, pods) = (cluster.node(0), pod_per_node(cluster)?);
+        let metric = minionet_core::overlay::REFUSING_METRIC;
+        for (family, network, way) in
+            [("-4", "10.32.0.0/16", "via 172.20.0.254 dev eth0"), ("-6", "fd00:32::/56", "dev eth0")]
+        {
+            let foreign = format!("{network} {way} metric {metric}");
+            let shown = || Ok::<_, anyhow::Error>(node.exec(["ip", family, "route", "show", network])?);
+            eventually("our route", LONG, || {
+                ensure!(shown()?.starts_with("unreachable"), "{}", shown()?);
+                anyhow::Ok(())
+            })?;
+            behind_its_back(
+                node,
+                &format!("route del unreachable {network} proto 109 metric {metric}\nroute add {foreign}"),
+            )?;
+            wait_for_log(node, &["ERROR", network, "unreachable", "File exists"])?;
+            ensure!(shown()?.starts_with(&format!("{network} {way}")), "{}", shown()?);
+            // Peers are not concerned, and new pods can be attached.
+            everybody_reaches_everybody(&pods)?;
+            node.add_pod("new")?.delete()?;
+            node.ip(&format!("route del {foreign}"))?;
+            eventually("our route again", LONG, || {
+                ensure!(shown()?.starts_with("unreachable"), "{}", shown()?);
+                ensure!(health(node)?["troubles"].as_array().is_some_and(Vec::is_empty));
+                anyhow::Ok(())
+            })?;
+        }
         Ok(())
     })
 }
