@@ -154,12 +154,7 @@ impl Node {
     pub fn minionetd<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let mut command = self.command(self.binaries.daemon());
         command.args(words);
-        // What the tests are set up with is no setting of the node.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MINIONET_"))
-        {
-            command.env_remove(name);
-        }
+        process::forget_settings(&mut command);
         process::run_checked(command, self.name(), b"")
     }
 

@@ -82,3 +82,13 @@ pub(crate) fn run_checked(command: Command, place: &str, input: &[u8]) -> Result
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
 }
+
+/// Lets a command not inherit what the tests are set up with (`MINIONET_…`): it is no setting of a
+/// node.
+pub fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"MINIONET_") {
+            command.env_remove(name);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
-use netns_testbed::{Binaries, eventually};
+use netns_testbed::{Binaries, eventually, forget_settings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -52,6 +52,7 @@ impl Program {
         } else {
             Command::new(&self.path)
         };
+        forget_settings(&mut command);
         command.args(words).stdin(Stdio::null());
         command
     }
