@@ -220,8 +220,11 @@ fn others_stay() -> Result<()> {
     on_node(|node| {
         let wish = conf_with(json!({"runtimeConfig": {"ips": ["10.32.1.50"]}}));
         let (old, new) = (Sandbox::new(node, "old")?, Sandbox::new(node, "new")?);
+        let empty = HostState::of(node)?;
         let result = add(node, &old.attachment, &wish)?;
         del(node, &old.attachment, &wish)?;
+        // The daemon destroys the interface a little later.
+        empty.returns(node)?;
         add(node, &new.attachment, &wish)?;
         let state = HostState::of(node)?;
         // Late repeats, with the result of then.
