@@ -61,9 +61,11 @@ fn sentence(setting: &Setting) -> &str {
 }
 
 fn kind(setting: &Setting) -> String {
+    // A bar ends a cell of a table, also inside of code.
+    let value = setting.value.replace('|', r"\|");
     match setting.shape {
-        Shape::Many => format!("list of `{}`", setting.value),
-        Shape::One | Shape::Switch => format!("`{}`", setting.value),
+        Shape::Many => format!("list of `{value}`"),
+        Shape::One | Shape::Switch => format!("`{value}`"),
     }
 }
 
@@ -140,5 +142,8 @@ mod tests {
             assert!(text.contains(&format!("\n## `{}`\n", setting.key)) && text.contains(&row), "{row}");
         }
         assert!(text.contains("| the local address that appears in the DNS answer |"));
+        for row in text.lines().filter(|line| line.starts_with('|')) {
+            assert_eq!(row.replace(r"\|", "").matches('|').count(), 5, "four cells: {row}");
+        }
     }
 }

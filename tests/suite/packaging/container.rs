@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use minionet_core::config::SETTINGS;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, eventually};
 use serde_json::{Value, json};
@@ -80,6 +81,11 @@ fn the_manifest_agrees_with_itself_and_with_the_image() -> Result<()> {
     let copied: Vec<&str> = instructions("COPY").filter_map(|copy| copy.split(' ').nth(1)).collect();
     let entry: Vec<String> = serde_json::from_str(instructions("ENTRYPOINT").next().context("ENTRYPOINT")?)?;
     let probe = words(&containers[1]["readinessProbe"]["exec"]["command"]);
+    let alive = &containers[1]["livenessProbe"]["httpGet"];
+    let asked = format!("{}:{}", alive["host"].as_str().context("a host")?, alive["port"]);
+    let served = SETTINGS.iter().find(|setting| setting.key == "metrics_address").context("the setting")?;
+    ensure!(asked == served.default && alive["path"] == "/healthz", "{asked}, and not {}", served.default);
+    ensure!(config["data"]["MINIONET_METRICS_ADDRESS"].is_null(), "the probe is for the default");
     ensure!(copied == ["/usr/bin/minionetd", "/usr/bin/minionet"], "{copied:?}");
     ensure!(entry == [copied[0]] && probe[0] == entry[0] && instructions("FROM").eq(["scratch"]));
     Ok(())
