@@ -28,13 +28,18 @@ pub struct Paint {
     colours: bool,
 }
 
+/// Whether standard output is to have colours: on a terminal, unless the environment says otherwise
+/// (no-color.org).
+pub fn has_colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    io::stdout().is_terminal() && !unwanted
+}
+
 impl Paint {
-    /// For standard output: colours on a terminal, unless the environment says otherwise
-    /// (no-color.org).
+    /// For standard output.
     pub fn stdout() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Paint { colours: io::stdout().is_terminal() && !unwanted }
+        Paint { colours: has_colours() }
     }
 
     /// A text in a colour; pad it first, as the escape sequences count as characters.
@@ -79,10 +84,18 @@ pub fn wrap(text: &str, indent: usize) -> Vec<String> {
 /// # Errors
 /// When it cannot be written.
 pub fn print(text: &str) -> Result<()> {
+    print_to_reader(text).map(drop)
+}
+
+/// As [`print`], and says whether somebody still reads.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_to_reader(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot print"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).context("cannot print"),
     }
 }
 

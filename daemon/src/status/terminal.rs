@@ -1,9 +1,12 @@
 //! Where the text goes: how wide it is, whether it has colours, and how it is shown again.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use minionet_core::status::Style;
+
+use crate::terminal::has_colours;
+pub use crate::terminal::print_to_reader as print;
 
 /// Columns where nothing tells how many there are.
 const WIDTH: usize = 80;
@@ -13,9 +16,7 @@ const NARROWEST: usize = 40;
 
 /// How text is made for standard output.
 pub fn style() -> Style {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    Style { width: width().max(NARROWEST), colours: io::stdout().is_terminal() && !unwanted }
+    Style { width: width().max(NARROWEST), colours: has_colours() }
 }
 
 /// As many columns as the terminal has; `COLUMNS` wins, as for other programs.
@@ -23,19 +24,6 @@ fn width() -> usize {
     let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let size = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     told.or_else(size).unwrap_or(WIDTH)
-}
-
-/// Writes a text to standard output. Says whether somebody still reads: one who has gone away, as
-/// in `| head`, is no error.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn print(text: &str) -> Result<bool> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        other => other.map(|()| true).context("cannot print"),
-    }
 }
 
 /// Writes a text over the one before it, on a terminal; elsewhere after it.
