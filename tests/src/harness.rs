@@ -1,6 +1,9 @@
 //! Trials that say why they cannot run.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 pub use libtest_mimic::Trial;
@@ -8,6 +11,9 @@ use libtest_mimic::{Completion, Failed};
 
 /// Debian's directory of the reference CNI plugins (package containernetworking-plugins).
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
+
+/// The file to which each trial appends the seconds that it took.
+const TIMES: &str = "MINIONET_TEST_TIMES";
 
 /// What a test cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +62,28 @@ pub fn is_real_root() -> bool {
 }
 
 /// A test for the harness; it is reported as ignored, with the reason, where a need is not met.
-pub fn trial(name: &str, needs: &'static [Need], test: fn() -> Result<()>) -> Trial {
+pub fn trial(name: &'static str, needs: &'static [Need], test: fn() -> Result<()>) -> Trial {
     let name = name.strip_prefix("suite::").unwrap_or(name);
     Trial::ignorable_test(name, move || {
         if let Some(reason) = needs.iter().find_map(|need| need.missing()) {
             return Ok(Completion::ignored_with(reason));
         }
-        test().map(|()| Completion::Completed).map_err(|error| Failed::from(format!("{error:#}")))
+        let start = Instant::now();
+        let result = test();
+        note_time(name, start.elapsed());
+        result.map(|()| Completion::Completed).map_err(|error| Failed::from(format!("{error:#}")))
     })
+}
+
+/// Appends how long a trial took to the file that [`TIMES`] names, if it does. It is for those who
+/// look for what makes the suite long; nothing depends on it.
+fn note_time(name: &str, time: Duration) {
+    let Some(path) = std::env::var_os(TIMES) else { return };
+    let line = format!("{:8.3} {name}\n", time.as_secs_f64());
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("{name}: its time cannot be noted: {error}");
+    }
 }
 
 /// The tests of a module: `trials![first, second => [Need::Root]]`, each a `fn() -> anyhow::Result<()>`.
