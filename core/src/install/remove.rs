@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Disk, Found, Manifest, Recorded, Step};
+use super::{Disk, Found, Manifest, Recorded, Step, parents};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub struct Removal {
 }
 
 /// Removes what the manifest tells of. A file that was changed since is kept, unless `force`.
-/// `last` are paths that are removed after all others: the manifest itself.
+/// `last` are paths that are removed after all others but the directories above them: the manifest
+/// itself, so that a removal that is killed can be taken up again.
 pub fn remove(manifest: &Manifest, disk: &Disk, last: &[&str], force: bool) -> Removal {
     let mut steps = Vec::new();
     let mut gone = BTreeSet::new();
@@ -33,21 +34,38 @@ pub fn remove(manifest: &Manifest, disk: &Disk, last: &[&str], force: bool) -> R
             }
         }
     }
+    // The deepest come first, as their paths are the longer ones. What stands above the last paths
+    // waits for them: once they are gone, nobody remembers what else was to go.
+    let (above, elsewhere): (Vec<_>, Vec<_>) = manifest
+        .directories
+        .iter()
+        .rev()
+        .partition(|directory| last.iter().any(|path| parents(path).contains(directory)));
+    remove_directories(&elsewhere, disk, &mut gone, &mut steps);
     if complete {
         for path in last.iter().filter(|path| !matches!(disk.get(**path), None | Some(Found::Nothing))) {
             steps.push(Step::Remove((*path).to_owned()));
             gone.insert((*path).to_owned());
         }
     }
-    // The deepest come first, as their paths are the longer ones.
-    for directory in manifest.directories.iter().rev() {
-        let Some(Found::Directory(entries)) = disk.get(directory) else { continue };
+    remove_directories(&above, disk, &mut gone, &mut steps);
+    Removal { steps, complete }
+}
+
+/// Removes those of the directories that hold nothing but what is gone by then.
+fn remove_directories(
+    directories: &[&String],
+    disk: &Disk,
+    gone: &mut BTreeSet<String>,
+    steps: &mut Vec<Step>,
+) {
+    for directory in directories {
+        let Some(Found::Directory(entries)) = disk.get(*directory) else { continue };
         if entries.iter().all(|entry| gone.contains(&format!("{directory}/{entry}"))) {
-            steps.push(Step::RemoveDirectory(directory.clone()));
-            gone.insert(directory.clone());
+            steps.push(Step::RemoveDirectory((*directory).clone()));
+            gone.insert((*directory).clone());
         }
     }
-    Removal { steps, complete }
 }
 
 /// Whether something can be removed as what it was: never a directory or a device.

@@ -143,6 +143,27 @@ fn the_manifest_survives_the_round_trip_and_refuses_what_it_does_not_know() {
     assert!(matches!(Manifest::parse("half of"), Err(ManifestError::Malformed(_))));
 }
 
+#[test]
+fn the_manifest_goes_when_nothing_else_is_left_to_go() {
+    let own = "/var/lib/minionet/installed.json";
+    let mut now = disk(&["/etc", "/opt", "/var", "/var/lib", "/var/lib/minionet"], &[(own, "manifest")]);
+    let mut first = plan(&items("1"), &now, None, "1", false).unwrap();
+    carry_out(&mut now, &first.steps, &items("1"));
+    first.manifest.directories.insert("/var/lib/minionet".to_owned());
+    let removal = remove(&first.manifest, &now, &[own], false);
+    let (end, before) = removal.steps.split_last_chunk::<2>().map(|(before, end)| (end, before)).unwrap();
+    assert_eq!(end[0], Step::Remove(own.into()));
+    assert_eq!(end[1], Step::RemoveDirectory("/var/lib/minionet".into()));
+    // Killed before that, it is taken up again.
+    for killed in 0..=before.len() {
+        let mut now = now.clone();
+        carry_out(&mut now, &before[..killed], &[]);
+        let rest = remove(&first.manifest, &now, &[own], false);
+        carry_out(&mut now, &rest.steps, &[]);
+        assert_eq!(now, disk(&["/etc", "/opt", "/var", "/var/lib"], &[]), "killed after {killed} steps");
+    }
+}
+
 proptest! {
     /// Whatever of the directories and files was there before, and whatever was left of an earlier
     /// attempt: installing ends after one run, and removing gives back what was there.

@@ -76,6 +76,7 @@ fn image() -> Result<(TempDir, String)> {
     let image = tempfile::tempdir()?;
     fs::create_dir_all(image.path().join("etc/systemd/system"))?;
     fs::create_dir_all(image.path().join("usr/bin"))?;
+    fs::create_dir_all(image.path().join("var/lib"))?;
     fs::write(image.path().join("etc/hostname"), "image\n")?;
     let root = image.path().display().to_string();
     Ok((image, root))
