@@ -306,7 +306,7 @@ impl Node {
     }
 
     /// Tells the registration what there is to see.
-    fn tell_register(&self, round: &Round) {
+    fn tell_register(&mut self, round: &Round) {
         if !self.config.register.enabled {
             return;
         }
@@ -316,6 +316,9 @@ impl Node {
             peers.entry(peer).and_modify(|known| *known = liveness);
         }
         self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
+        if self.register.has_news() {
+            self.journal.touch();
+        }
     }
 
     /// What the VTEP should be, and the number of the interface below it and whether it is up, if

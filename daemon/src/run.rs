@@ -51,7 +51,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut repair: Option<Instant> = None;
     let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
-    let mut service = Service::start(&config);
+    let mut service = Service::start(&config, collector.clone());
     let mut node = Node::new(config)?;
     let mut manager = Manager::new();
     manager.ready();

@@ -98,6 +98,7 @@ pub fn report(evidence: Evidence) -> Report {
         device: None,
         kernel: kernel.as_ref().map(|k| kernel::summary(k, state.as_ref())),
         dns: None,
+        registration: None,
         peers,
         ignored_more: 0,
         probe: None,
@@ -116,6 +117,7 @@ pub fn report(evidence: Evidence) -> Report {
         report.plan = state.plan;
         report.device = state.device;
         report.dns = Some(state.dns);
+        report.registration = state.registration;
         report.ignored_more = state.ignored_more;
         report.probe = state.probe;
         report.repairs = Some(state.repairs);

@@ -4,6 +4,7 @@ mod node;
 mod paint;
 mod peers;
 mod pods;
+mod registration;
 mod table;
 
 use std::fmt::Write;
