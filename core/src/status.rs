@@ -70,6 +70,8 @@ pub struct Report {
     pub probe: Option<Probe>,
     /// The pods of this node.
     pub pods: Vec<Pod>,
+    /// Why they are not known, if so.
+    pub pods_unknown: Option<String>,
     /// What others changed in the kernel, and was mended.
     pub repairs: Option<Repairs>,
     /// The rounds in which the kernel is compared with what it should hold.

@@ -23,6 +23,8 @@ use minionet_pods::heartbeat::{BEAT, Heartbeat};
 use minionet_pods::store::Store;
 use tracing::{debug, error, info, warn};
 
+use crate::causes::chain;
+
 /// How long an interface that is to be destroyed waits for others.
 const GATHER: Duration = Duration::from_millis(25);
 
@@ -83,7 +85,7 @@ pub fn start(config: &Config) -> Result<Handle> {
                 Ok(()) => warn!("another minionetd runs on this host: stop one of them"),
                 Err(error) => {
                     lock(&shared.tally).failed += 1;
-                    error!("pods are not cleaned up after: {error:#}");
+                    error!("pods are not cleaned up after: {}", chain(&error));
                 }
             }
             pause(AGAIN);

@@ -28,6 +28,7 @@ use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
 use tracing::{error, info};
 
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
 use crate::forwarding::Forwarding;
@@ -244,7 +245,7 @@ impl Node {
             // Nothing is wrong yet while the first question is on its way.
             Err(error) if !self.asked && error.is::<IdentityError>() => info!("waiting for DNS"),
             Err(error) => {
-                let text = format!("{error:#}");
+                let text = chain(&error);
                 // Once, not with every round.
                 if self.trouble.as_ref() != Some(&text) {
                     error!("{text}{}", self.settler.prospect());

@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 pub use self::command::{deregister, register};
 use self::place::Lock;
 use self::wire::Primary;
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::files;
 use crate::resolve;
@@ -235,7 +236,7 @@ impl Worker {
         ledger: &Ledger,
         update: &Update,
     ) -> Option<(Option<Lock>, Result<(), Failure>)> {
-        let local = |error: anyhow::Error| Err(Failure::Local(format!("{error:#}")));
+        let local = |error: anyhow::Error| Err(Failure::Local(chain(&error)));
         let lock = match Lock::try_take() {
             Ok(lock) => Some(lock?),
             Err(error) => return Some((None, local(error))),
@@ -329,7 +330,7 @@ impl Worker {
         let text = Report::new(self.registration.clone()).to_text();
         match files::replace(&report_file(), &text, 0o644) {
             Ok(_) => self.written = Some(self.registration.clone()),
-            Err(error) => warn!("how registration goes cannot be told: {error:#}"),
+            Err(error) => warn!("how registration goes cannot be told: {}", chain(&error)),
         }
     }
 }

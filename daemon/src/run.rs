@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::causes::chain;
 use crate::collector;
 use crate::health::Reporter;
 use crate::logging;
@@ -101,7 +102,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                         lookups = Some(Lookups::new(&config));
                         refresh = Instant::now();
                     }
-                    Err(error) => error!("the configuration stays as it was: {error:#}"),
+                    Err(error) => error!("the configuration stays as it was: {}", chain(&error)),
                 }
                 manager.ready();
             }

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use self::file::StateFile;
 use self::listen::Listening;
 use self::question::{Answer, Question, Request};
+use crate::causes::chain;
 use crate::collector;
 use crate::node::Node;
 
@@ -169,7 +170,7 @@ impl Door {
                 self.failed = None;
             }
             Err(error) => {
-                let text = format!("{} cannot be asked for: {error:#}", self.what);
+                let text = format!("{} cannot be asked for: {}", self.what, chain(&error));
                 if self.failed.as_ref().is_none_or(|(last, _)| *last != text) {
                     warn!("{text}");
                 }

@@ -42,8 +42,8 @@ pub struct Evidence {
     pub facts: Option<NodeFacts>,
     /// What the kernel holds, where it could be asked.
     pub kernel: Option<KernelEvidence>,
-    /// The pods.
-    pub pods: Vec<PodEvidence>,
+    /// The pods, or why they are not known.
+    pub pods: Result<Vec<PodEvidence>, String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -81,6 +81,10 @@ pub fn report(evidence: Evidence) -> Report {
         merge_probe(&mut state.peers, &probe);
     }
     let peers = kernel::peers(state.as_ref(), kernel.as_ref().map(|k| &k.overlay));
+    let (pods, pods_unknown) = match pods {
+        Ok(pods) => (pods, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
     let mut report = Report {
         schema: SCHEMA,
         taken: now,
@@ -103,6 +107,7 @@ pub fn report(evidence: Evidence) -> Report {
         ignored_more: 0,
         probe: None,
         pods: pods.into_iter().map(pods::pod).collect(),
+        pods_unknown,
         repairs: None,
         rounds: None,
     };

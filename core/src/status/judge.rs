@@ -239,6 +239,9 @@ fn peers(report: &Report, found: &mut Findings) {
 }
 
 fn pods(report: &Report, found: &mut Findings) {
+    if let Some(why) = &report.pods_unknown {
+        found.warn(why.clone());
+    }
     let unlinked: Vec<_> = report.pods.iter().filter(|pod| pod.ready && pod.linked == Some(false)).collect();
     if !unlinked.is_empty() {
         found.warn(format!(

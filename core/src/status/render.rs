@@ -11,14 +11,21 @@ use std::fmt::Write;
 
 pub use self::paint::{Colour, Style};
 use self::table::wrap;
-use super::{Report, Severity};
+use super::{Report, Severity, Verdict};
+use crate::membership::Liveness;
+use crate::words::{choose, count};
 
 /// Most peers in the overview; `minionetd peers` has all.
 const OVERVIEW: usize = 20;
 
 /// The whole report: warnings on top.
 pub fn status(report: &Report, style: Style) -> String {
-    let mut text = warnings(report, style);
+    let mut text = match report.verdict {
+        Verdict::Well => style.paint(Colour::Green, &well(report)) + "\n",
+        Verdict::Warnings | Verdict::Failed => String::new(),
+    };
+    text += &warnings(report, style);
+    text += if text.is_empty() { "" } else { "\n" };
     text += &node::text(report, style);
     text += &section("Peers", &peers::text(report, style, Some(OVERVIEW)), style);
     text += &section("Pods of this node", &pods::text(report, style), style);
@@ -34,10 +41,29 @@ pub fn peers(report: &Report, style: Style) -> String {
 /// The pods alone.
 pub fn pods(report: &Report, style: Style) -> String {
     let text = pods::text(report, style);
-    if text.is_empty() { "no pods\n".to_owned() } else { text }
+    match &report.pods_unknown {
+        Some(why) => format!("{why}\n"),
+        None if text.is_empty() => "no pods\n".to_owned(),
+        None => text,
+    }
 }
 
-/// The warnings; where there are none nothing but an empty line is saved.
+/// At a glance: what is meant by nothing being wrong.
+fn well(report: &Report) -> String {
+    let probes: Vec<_> = report.peers.iter().filter_map(|peer| peer.peer.probe.as_ref()).collect();
+    let alive = probes.iter().filter(|probe| probe.state == Liveness::Alive).count();
+    let reached = match probes.len() {
+        0 => String::new(),
+        all => format!(
+            "; {alive} of {} {} through the tunnel",
+            count(all, "peer"),
+            choose(alive, "answers", "answer")
+        ),
+    };
+    format!("well     nothing is wrong{reached}")
+}
+
+/// The warnings.
 fn warnings(report: &Report, style: Style) -> String {
     let mut text = String::new();
     for warning in &report.warnings {
@@ -51,16 +77,14 @@ fn warnings(report: &Report, style: Style) -> String {
             let _ = writeln!(text, "{}", style.paint(colour, &format!("{mark}{line}")));
         }
     }
-    if !text.is_empty() {
-        text.push('\n');
-    }
     text
 }
 
 /// What of the warnings matters to somebody who asked for a part.
 fn heads(report: &Report, style: Style) -> String {
     let failed = report.warnings.iter().filter(|w| w.severity == Severity::Failure).cloned().collect();
-    warnings(&Report { warnings: failed, ..report.clone() }, style)
+    let text = warnings(&Report { warnings: failed, ..report.clone() }, style);
+    if text.is_empty() { text } else { text + "\n" }
 }
 
 fn section(title: &str, content: &str, style: Style) -> String {

@@ -121,7 +121,7 @@ fn evidence(state: Option<(State, Source)>, overlay: Observed) -> Evidence {
         probe: None,
         facts: None,
         kernel: Some(KernelEvidence { overlay, table: Some(true) }),
-        pods: Vec::new(),
+        pods: Ok(Vec::new()),
         unknown: Vec::new(),
     }
 }
@@ -139,7 +139,7 @@ fn troubled() -> Report {
         metric: 0,
         refuses: false,
     });
-    report(Evidence { pods: pods(), ..evidence(Some((state, Source::Daemon)), overlay) })
+    report(Evidence { pods: Ok(pods()), ..evidence(Some((state, Source::Daemon)), overlay) })
 }
 
 /// A node on which all is well.

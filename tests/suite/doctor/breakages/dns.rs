@@ -126,6 +126,20 @@ pub const BREAKAGES: &[Breakage] = &[
         words: &["not this one (172.20.0.1)", "add 172.20.0.1 to minions.cncfdemo.k8s."],
     },
     Breakage {
+        name: "two addresses of this node are listed",
+        break_it: |bed| {
+            bed.node.ip("addr add 172.20.0.77/24 dev eth0")?;
+            list(bed, &[all_addresses(bed), vec![ip("172.20.0.77")]].concat(), 1)
+        },
+        mend_it: |bed| {
+            list(bed, &all_addresses(bed), 1)?;
+            Ok(bed.node.ip("addr del 172.20.0.77/24 dev eth0")?)
+        },
+        check: "address",
+        verdict: "warning",
+        words: &["DNS lists other addresses of this node too: 172.20.0.77", "one address of each node"],
+    },
+    Breakage {
         name: "a node outside of the plan",
         break_it: |bed| list(bed, &[all_addresses(bed), vec![ip("172.21.0.9")]].concat(), 1),
         mend_it: |bed| list(bed, &all_addresses(bed), 1),
