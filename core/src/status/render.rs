@@ -15,13 +15,16 @@ use super::{Report, Severity, Verdict};
 use crate::membership::Liveness;
 use crate::words::{choose, count};
 
+/// Columns of the words before warnings.
+const MARK: usize = 9;
+
 /// Most peers in the overview; `minionetd peers` has all.
 const OVERVIEW: usize = 20;
 
 /// The whole report: warnings on top.
 pub fn status(report: &Report, style: Style) -> String {
     let mut text = match report.verdict {
-        Verdict::Well => style.paint(Colour::Green, &well(report)) + "\n",
+        Verdict::Well => marked("well", Colour::Green, &well(report), style),
         Verdict::Warnings | Verdict::Failed => String::new(),
     };
     text += &warnings(report, style);
@@ -60,7 +63,7 @@ fn well(report: &Report) -> String {
             choose(alive, "answers", "answer")
         ),
     };
-    format!("well     nothing is wrong{reached}")
+    format!("nothing is wrong{reached}")
 }
 
 /// The warnings.
@@ -68,14 +71,21 @@ fn warnings(report: &Report, style: Style) -> String {
     let mut text = String::new();
     for warning in &report.warnings {
         let (mark, colour) = match warning.severity {
-            Severity::Failure => ("FAILED   ", Colour::Red),
-            Severity::Warning => ("WARNING  ", Colour::Yellow),
-            Severity::Note => ("note     ", Colour::Dim),
+            Severity::Failure => ("FAILED", Colour::Red),
+            Severity::Warning => ("WARNING", Colour::Yellow),
+            Severity::Note => ("note", Colour::Dim),
         };
-        for (number, line) in wrap(&warning.text, style.width.saturating_sub(9)).into_iter().enumerate() {
-            let mark = if number == 0 { mark } else { "         " };
-            let _ = writeln!(text, "{}", style.paint(colour, &format!("{mark}{line}")));
-        }
+        text += &marked(mark, colour, &warning.text, style);
+    }
+    text
+}
+
+/// Lines behind a word.
+fn marked(mark: &str, colour: Colour, content: &str, style: Style) -> String {
+    let mut text = String::new();
+    for (number, line) in wrap(content, style.width.saturating_sub(MARK)).into_iter().enumerate() {
+        let mark = if number == 0 { mark } else { "" };
+        let _ = writeln!(text, "{}", style.paint(colour, &format!("{mark:MARK$}{line}")));
     }
     text
 }

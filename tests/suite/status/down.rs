@@ -125,6 +125,10 @@ fn another_user_is_told_what_only_root_can_see() -> Result<()> {
     cluster().run(|cluster| {
         let node = cluster.node(0);
         let _pod = node.add_pod("web")?;
+        eventually("the state to be left", PATIENT, || {
+            ensure!(node.read("/run/minionet/state.json")?.contains("172.20.0.2"), "not yet");
+            anyhow::Ok(())
+        })?;
         let (status, told, _) = as_nobody(node, &["status"])?;
         ensure!(status == Some(3), "exit status {status:?}: {told}");
         for part in [
