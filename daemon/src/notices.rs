@@ -70,7 +70,7 @@ async fn written(settings: &mut Option<AsyncFd<Watch>>) -> Result<bool> {
 }
 
 fn unwatched(error: &anyhow::Error) {
-    warn!("{}; what others change there is set back with the next audit", chain(&error));
+    warn!("{}; what others change there is set back with the next audit", chain(error));
 }
 
 fn listen<T: AsRawFd>(source: T) -> Result<AsyncFd<T>> {
