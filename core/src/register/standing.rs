@@ -114,6 +114,11 @@ impl Report {
     /// Version of the format.
     pub const SCHEMA: u32 = 1;
 
+    /// Reads the text of the file; nothing where it is of another format.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(|report: &Report| report.schema == Self::SCHEMA)
+    }
+
     /// A report of this format.
     pub fn new(registration: Registration) -> Self {
         Report { schema: Self::SCHEMA, registration }

@@ -75,8 +75,8 @@ const CONFIG: &str = "/etc/minionet/minionet.toml";
 
 const LOSS: &str = "table inet loss\ndelete table inet loss";
 
-/// Where the tests of these checks are, which need no cluster of two.
-const ELSEWHERE: [&str; 1] = ["cni-plugin"];
+/// Checks that other tests provoke: `settings`, and `register::told` with a server of its own.
+const ELSEWHERE: [&str; 2] = ["cni-plugin", "registration"];
 
 fn every_check_has_a_breakage() -> Result<()> {
     let provoked: Vec<&str> = [node::BREAKAGES, dns::BREAKAGES, others::BREAKAGES]

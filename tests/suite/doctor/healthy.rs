@@ -27,7 +27,7 @@ fn nothing_is_found_on_healthy_nodes() -> Result<()> {
             document["findings"].as_array().into_iter().flatten().filter(|f| f["verdict"] == "skipped");
         let skipped: Vec<_> = skipped.filter_map(|f| f["check"].as_str()).collect();
         ensure!(
-            skipped == ["networkd", "network-manager", "firewalld", "kube-proxy", "kubelet"],
+            skipped == ["registration", "networkd", "network-manager", "firewalld", "kube-proxy", "kubelet"],
             "{skipped:?}"
         );
         // For people: little, on a terminal's width, without colours where there is none.

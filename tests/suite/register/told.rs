@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::server::{SECRET, Server, key_file};
 use super::{LONG, cluster, give_key, with};
+use crate::doctor::expect_finding;
 use crate::status::metrics::{metrics, value};
 use crate::status::{report, text};
 
@@ -50,6 +51,7 @@ fn a_failure_and_its_end_are_told() -> Result<()> {
             ensure!(!text.contains("minionet_registration_last_success"), "{text}");
             anyhow::Ok(())
         })?;
+        expect_finding(node, "registration", "warning", &["the key file", "tsig-keygen"])?;
         give_key(node, &key_file(SECRET))?;
         eventually("the success to be told", LONG, || {
             let report = report(node)?;
