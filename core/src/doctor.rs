@@ -8,6 +8,7 @@
 //! | [`config`] | settings, plan, and room for pods |
 //! | [`daemon`] | the daemon, and the clock |
 //! | [`dns`] | every resolver |
+//! | [`registration`] | the own record in DNS, where the node keeps it itself |
 //! | [`node`] | own address, interface, device |
 //! | [`tables`] | what the kernel holds for every peer, and the nft table |
 //! | [`path`] | whether peers are reached, on the underlay and through the tunnel |
@@ -35,6 +36,7 @@ pub mod kube;
 pub mod node;
 pub mod path;
 pub mod pods;
+pub mod registration;
 pub mod tables;
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,7 @@ pub fn examine(facts: &Facts) -> Report {
     config::examine(facts, &mut findings);
     daemon::examine(facts, &mut findings);
     dns::examine(facts, &mut findings);
+    registration::examine(facts, &mut findings);
     node::examine(facts, &mut findings);
     tables::examine(facts, &mut findings);
     path::examine(facts, &mut findings);

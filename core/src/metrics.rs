@@ -8,11 +8,15 @@
 
 mod family;
 mod peers;
+mod register;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 pub use self::family::{Family, Kind, Sample, Value};
 use self::family::{counter, gauge, histogram};
+use crate::nft::Tally;
 use crate::probe::Times;
 use crate::state::{Meters, State};
 
@@ -30,6 +34,12 @@ pub struct Facts<'a> {
     pub pods: usize,
     /// For how many pods it has addresses.
     pub pods_most: usize,
+    /// What the collector has removed since the start, by kind.
+    pub collected: &'a BTreeMap<&'static str, u64>,
+    /// How often it failed since then.
+    pub collect_failures: u64,
+    /// What the rules of the firewall have counted; none where they cannot be read.
+    pub rules: Option<&'a Tally>,
     /// Whether every peer gets series of its own.
     pub every_peer: bool,
 }
@@ -38,7 +48,9 @@ pub struct Facts<'a> {
 pub fn families(state: &State, facts: &Facts<'_>) -> Vec<Family> {
     let mut all = daemon(state, facts);
     all.extend(dns(state));
+    all.extend(register::families(state));
     all.extend(kernel(state, facts.meters));
+    all.extend(rules(facts));
     all.extend(peers::totals(state, facts.times));
     all.extend(peers::each(state, if facts.every_peer { usize::MAX } else { WORST }));
     // A family without samples would be an announcement of nothing.
@@ -57,6 +69,18 @@ fn daemon(state: &State, facts: &Facts<'_>) -> Vec<Family> {
         gauge("minionet_pods", "Interfaces of pods that are attached to this node.").value(facts.pods as f64),
         gauge("minionet_pods_max", "Interfaces of pods for which this node has addresses.")
             .value(facts.pods_most as f64),
+        facts.collected.iter().fold(
+            counter(
+                "minionet_collector_removals_total",
+                "What the collector has removed because nobody else would have, by kind.",
+            ),
+            |family, (kind, count)| family.sample(&[("kind", kind)], *count as f64),
+        ),
+        counter(
+            "minionet_collector_failures_total",
+            "How often the collector could not remove something, or not look after it.",
+        )
+        .value(facts.collect_failures as f64),
     ]
 }
 
@@ -104,6 +128,23 @@ fn dns(state: &State) -> Vec<Family> {
             dns.own_missing_since.is_some(),
         ),
     ]
+}
+
+/// What the rules of the firewall have counted.
+fn rules(facts: &Facts<'_>) -> Vec<Family> {
+    let Some(tally) = facts.rules else { return Vec::new() };
+    let mut dropped = counter(
+        "minionet_packets_dropped_total",
+        "Packets that the rules of the nft table have dropped, by reason.",
+    );
+    for (reason, packets) in &tally.dropped {
+        dropped = dropped.sample(&[("reason", reason)], *packets as f64);
+    }
+    let foreign = counter(
+        "minionet_packets_of_other_networks_total",
+        "VXLAN packets with other network identifiers that came to the port of the overlay.",
+    );
+    vec![dropped, foreign.value(tally.foreign as f64)]
 }
 
 fn kernel(state: &State, meters: &Meters) -> Vec<Family> {

@@ -20,6 +20,7 @@ mod observed;
 mod rule;
 mod ruleset;
 mod set;
+mod tally;
 mod text;
 mod value;
 
@@ -37,6 +38,7 @@ pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use rule::{DnatTo, Match, Operand, Relation, Rule, Source, Statement, Target, Verdict};
 pub use ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
 pub use set::{Contents, Datum, Element, Set, SetData, SetSpec, Span};
+pub use tally::{DROPS, Tally, tally};
 pub use value::{DataType, Value};
 
 pub use crate::constants::NFT_TABLE as TABLE;

@@ -35,7 +35,7 @@ pub use self::key::{Algorithm, Key, KeyError};
 pub use self::lease::lease_name;
 pub use self::registrar::{Event, Registrar, Task};
 pub use self::sight::{Listed, Sight};
-pub use self::standing::{Ledger, LedgerError, Report, Standing};
+pub use self::standing::{Ledger, LedgerError, Registration, Report, Standing};
 pub use self::suspects::Finding;
 
 /// The port of DNS (RFC 1035 section 4.2).

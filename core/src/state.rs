@@ -27,6 +27,7 @@ use crate::membership::{DepartedView, MassView, NameView, Thresholds};
 use crate::overlay::{self, Encapsulation};
 use crate::plan::{Block, NodePlan};
 use crate::probe::view::{Counters, PeerProbe};
+use crate::register::Registration;
 
 /// Version of the document; raised when an older reader would misunderstand it.
 pub const SCHEMA: u32 = 1;
@@ -66,6 +67,8 @@ pub struct State {
     pub ignored_more: usize,
     /// The probe through the tunnel; none where it is off or has not begun.
     pub probe: Option<Probe>,
+    /// How this node's own record in DNS is; none where it does not keep it itself.
+    pub registration: Option<Registration>,
     /// What others changed in the kernel, and was mended.
     pub repairs: Repairs,
     /// The rounds in which the kernel is compared with what it should hold.

@@ -10,7 +10,6 @@ mod pods;
 mod render;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::net::IpAddr;
 
@@ -20,6 +19,7 @@ pub use self::evidence::{Evidence, KernelEvidence, PodEvidence, Running, report}
 pub use self::pods::Pod;
 pub use self::render::{Colour, Style, peers, pods, status};
 use crate::addr::MacAddr;
+use crate::register::Registration;
 use crate::state::{Daemon, Device, Dns, Node, Peer, Plan, Probe, Readiness, Repairs, Rounds};
 
 /// Version of the document; raised when an older reader would misunderstand it.
@@ -60,6 +60,8 @@ pub struct Report {
     pub kernel: Option<Kernel>,
     /// What DNS said.
     pub dns: Option<Dns>,
+    /// How this node's own record in DNS is; none where it does not keep it itself.
+    pub registration: Option<Registration>,
     /// The peers, in order of their addresses.
     pub peers: Vec<PeerReport>,
     /// Further addresses that are no peers, of which only the number is known.
@@ -68,6 +70,8 @@ pub struct Report {
     pub probe: Option<Probe>,
     /// The pods of this node.
     pub pods: Vec<Pod>,
+    /// Why they are not known, if so.
+    pub pods_unknown: Option<String>,
     /// What others changed in the kernel, and was mended.
     pub repairs: Option<Repairs>,
     /// The rounds in which the kernel is compared with what it should hold.

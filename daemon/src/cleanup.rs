@@ -24,6 +24,7 @@ use minionet_netlink::{Socket, sysctl};
 use minionet_pods::collector::{Collector, Scope, is_ours};
 use minionet_pods::{Store, heartbeat};
 
+use crate::causes::chain;
 use crate::output;
 
 /// Cleans up.
@@ -47,7 +48,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         }
         // What cannot be removed must not keep the rest.
         if let Err(error) = carry_out(&mut socket, removal) {
-            failed.push(format!("{error:#}"));
+            failed.push(chain(&error));
         }
     }
     if !failed.is_empty() {

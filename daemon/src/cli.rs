@@ -36,7 +36,8 @@ fn base() -> Command {
                 .about("Print what a node gets: pod CIDR, gateway, MAC")
                 .long_about(
                     "Print what nodes get, computed from their addresses alone: index, pod CIDRs, gateways and the MAC of \
-                     the VTEP. Without an address, this node's own, if the daemon knows it.",
+                     the VTEP. Without an address, this node's own, if the daemon knows it.\n\n\
+                     Exit status: 0 printed, 1 not possible, as for an address outside of the plan, 2 called wrongly.",
                 )
                 .arg(
                     Arg::new("address")
@@ -65,10 +66,18 @@ fn base() -> Command {
                 ),
         ))
         .subcommand(status::with_options(
-            Command::new("peers").about("Show all peers of this node, those with a problem first"),
+            Command::new("peers").about("Show all peers of this node, those with a problem first").long_about(
+                "Show all peers of this node, those with a problem first. Nothing is judged: the exit status is 0, 1 if \
+                 they could not be found out, and 2 if the command was called wrongly.",
+            ),
         ))
         .subcommand(status::with_options(
-            Command::new("pods").about("Show the pods of this node with their addresses, host ports and limits"),
+            Command::new("pods")
+                .about("Show the pods of this node with their addresses, host ports and limits")
+                .long_about(
+                    "Show the pods of this node with their addresses, host ports and limits. Nothing is judged: the exit \
+                     status is 0, 1 if they could not be found out, and 2 if the command was called wrongly.",
+                ),
         ))
         .subcommand(with_settings(
             Command::new("deregister")

@@ -18,10 +18,12 @@ use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD, RUN_DIR};
 use minionet_netlink::Socket;
 use minionet_netlink::departures::Departures;
 use minionet_pods::capabilities;
-use minionet_pods::collector::{Collector, Outcome, Scope};
+use minionet_pods::collector::{Collector, Outcome, Scope, Tally};
 use minionet_pods::heartbeat::{BEAT, Heartbeat};
 use minionet_pods::store::Store;
 use tracing::{debug, error, info, warn};
+
+use crate::causes::chain;
 
 /// How long an interface that is to be destroyed waits for others.
 const GATHER: Duration = Duration::from_millis(25);
@@ -46,20 +48,28 @@ impl Pace {
     }
 }
 
-/// The thread, to be told of another configuration.
-#[derive(Debug)]
-pub struct Handle(Arc<Mutex<Pace>>);
+/// The thread, to be told of another configuration, and to be asked what it did.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pace: Arc<Mutex<Pace>>,
+    tally: Arc<Mutex<Tally>>,
+}
 
 impl Handle {
     /// Has the thread follow another configuration; it notices within a beat.
     pub fn reconfigure(&self, config: &Config) {
-        *lock(&self.0) = Pace::of(config);
+        *lock(&self.pace) = Pace::of(config);
+    }
+
+    /// What it has removed since the start.
+    pub fn tally(&self) -> Tally {
+        lock(&self.tally).clone()
     }
 }
 
-/// A pace is replaced as a whole, so whoever panicked left a good one.
-fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
-    pace.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is shared is right after each statement, so whoever panicked left it so.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts the thread; it ends with the process.
@@ -67,13 +77,16 @@ fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
 /// # Errors
 /// When a thread cannot be started.
 pub fn start(config: &Config) -> Result<Handle> {
-    let pace = Arc::new(Mutex::new(Pace::of(config)));
-    let handle = Handle(Arc::clone(&pace));
+    let handle = Handle { pace: Arc::new(Mutex::new(Pace::of(config))), tally: Arc::default() };
+    let shared = handle.clone();
     let body = move || {
         loop {
-            match work(&pace) {
+            match work(&shared) {
                 Ok(()) => warn!("another minionetd runs on this host: stop one of them"),
-                Err(error) => error!("pods are not cleaned up after: {error:#}"),
+                Err(error) => {
+                    lock(&shared.tally).failed += 1;
+                    error!("pods are not cleaned up after: {}", chain(&error));
+                }
             }
             pause(AGAIN);
         }
@@ -83,22 +96,24 @@ pub fn start(config: &Config) -> Result<Handle> {
 }
 
 /// Works until something fails; returns at once while another daemon does.
-fn work(pace: &Mutex<Pace>) -> Result<()> {
+fn work(shared: &Handle) -> Result<()> {
     // Listening begins before the first look, so that nothing falls between.
     let mut departures = Departures::open()?;
     let mut socket = Socket::open()?;
     socket.enlarge_buffers();
     let Some(heartbeat) = Heartbeat::take(RUN_DIR.as_ref())? else { return Ok(()) };
-    let mut collector = Collector::new(Store::new(RUN_DIR), lock(pace).grace);
+    let mut collector = Collector::new(Store::new(RUN_DIR), lock(&shared.pace).grace);
     let mut next = Instant::now();
     loop {
         heartbeat.beat()?;
-        let Pace { interval, grace } = *lock(pace);
+        let Pace { interval, grace } = *lock(&shared.pace);
         collector.set_grace(grace);
         // It may have become shorter.
         next = next.min(Instant::now() + interval);
         if Instant::now() >= next {
-            report(&collector.pass(&mut socket, &Scope::default(), Instant::now()));
+            let outcome = collector.pass(&mut socket, &Scope::default(), Instant::now());
+            lock(&shared.tally).add(&outcome);
+            report(&outcome);
             next = Instant::now() + interval;
         }
         let mut heard = departures.wait(next.min(Instant::now() + BEAT))?;

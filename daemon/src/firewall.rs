@@ -8,12 +8,12 @@ use minionet_core::addr::Cidr;
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::nft::{
-    Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Moved, Ruleset, SetSpec, TABLE, guard, host_ports,
-    masquerade, member_sets, moved,
+    self, Drift, Element, Guard, KUBE_PROXY_MARK, Masquerade, Moved, Ruleset, SetSpec, TABLE, Tally, guard,
+    host_ports, masquerade, member_sets, moved,
 };
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_netlink::nft::Nft;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::hostports;
 
@@ -67,6 +67,18 @@ impl Firewall {
             }
         }
         Ok(mended)
+    }
+}
+
+/// What the rules have counted; nothing where they cannot be read.
+pub fn tally() -> Option<Tally> {
+    let rules = Nft::open().and_then(|mut nft| nft.rules(TABLE));
+    match rules {
+        Ok(rules) => Some(nft::tally(&rules)),
+        Err(error) => {
+            debug!("what the rules counted cannot be read: {error}");
+            None
+        }
     }
 }
 

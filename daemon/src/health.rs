@@ -9,6 +9,7 @@ use minionet_core::health::{FILE, Health, SCHEMA};
 use minionet_pods::boot;
 use tracing::warn;
 
+use crate::causes::chain;
 use crate::files;
 
 /// How long nothing is written while nothing changes.
@@ -56,7 +57,7 @@ impl Reporter {
         };
         match files::replace(&Path::new(RUN_DIR).join(FILE), &health.to_text(), 0o644) {
             Ok(_) => self.last = Some((Instant::now(), state)),
-            Err(error) => warn!("how the daemon is cannot be told: {error:#}"),
+            Err(error) => warn!("how the daemon is cannot be told: {}", chain(&error)),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! This crate wires: it gathers the configuration, asks DNS, hands what it heard to the decisions
 //! in `minionet-core`, and what they decided to the kernel through `minionet-netlink`.
 
+mod causes;
 mod cleanup;
 mod cli;
 mod clock;
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         Err(error) => {
             use std::io::Write;
             // If even this cannot be written there is nobody left to tell.
-            let _unheard = writeln!(std::io::stderr(), "minionetd: {error:#}");
+            let _unheard = writeln!(std::io::stderr(), "minionetd: {}", causes::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,7 @@
 //! else. What was found right last only serves to add new peers before the reading.
 
 mod describe;
+mod own;
 mod report;
 mod settle;
 
@@ -12,21 +13,22 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use minionet_core::addr::{Cidr, Family};
+use minionet_core::addr::Family;
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::{self, Evidence, Identity, IdentityError, Overrides};
-use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round, Scope};
+use minionet_core::identity::IdentityError;
+use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round};
 use minionet_core::overlay::{self, Device, Local};
-use minionet_core::plan::{AddressPlan, NodePlan};
+use minionet_core::plan::NodePlan;
 use minionet_core::state::Journal;
 use minionet_netlink::Socket;
 use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
 use tracing::{error, info};
 
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::firewall::{self, Firewall};
 use crate::forwarding::Forwarding;
@@ -35,8 +37,9 @@ use crate::probe::Probe;
 use crate::register::Register;
 use crate::run::random;
 use crate::trace::Service;
-use crate::{keep, local, sysctls};
+use crate::{keep, sysctls};
 
+use self::own::Own;
 use self::report::log;
 use self::settle::{Settler, Wanted};
 
@@ -76,16 +79,6 @@ pub struct Node {
     underlay_mtu: u32,
     /// What was done, for those who ask.
     journal: Journal,
-}
-
-/// What follows from this node's own address.
-#[derive(Clone, PartialEq)]
-struct Own {
-    identity: Identity,
-    plan: AddressPlan,
-    me: NodePlan,
-    /// Who is in it is a neighbour on the underlay.
-    subnet: Cidr,
 }
 
 impl Node {
@@ -252,7 +245,7 @@ impl Node {
             // Nothing is wrong yet while the first question is on its way.
             Err(error) if !self.asked && error.is::<IdentityError>() => info!("waiting for DNS"),
             Err(error) => {
-                let text = format!("{error:#}");
+                let text = chain(&error);
                 // Once, not with every round.
                 if self.trouble.as_ref() != Some(&text) {
                     error!("{text}{}", self.settler.prospect());
@@ -314,7 +307,7 @@ impl Node {
     }
 
     /// Tells the registration what there is to see.
-    fn tell_register(&self, round: &Round) {
+    fn tell_register(&mut self, round: &Round) {
         if !self.config.register.enabled {
             return;
         }
@@ -324,52 +317,9 @@ impl Node {
             peers.entry(peer).and_modify(|known| *known = liveness);
         }
         self.register.tell(round, self.own.as_ref().map(|own| own.identity.address), peers);
-    }
-
-    /// Finds this node's own address among the local ones, and everything that follows from it.
-    /// The candidates are what the membership lists and what was heard just now.
-    fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
-        let local = local::addresses(&mut self.socket)?;
-        let mut answered = self.membership.addresses();
-        answered.extend(heard);
-        let mut overrides =
-            Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
-        if self.config.register.enabled && overrides.interface.is_none() {
-            // Nobody lists a node that has yet to register.
-            overrides.interface = identity::sole_interface(&local);
+        if self.register.has_news() {
+            self.journal.touch();
         }
-        let identity = identity::choose(&Evidence {
-            local: &local,
-            answered: &answered,
-            node_networks: &self.config.node_networks,
-            overrides: &overrides,
-            current: self.own.as_ref().map(|own| own.identity.address).or_else(keep::last_address),
-        })?;
-        let own = match self.own.clone().filter(|own| own.identity.is_same_place(&identity)) {
-            Some(own) => Own { identity, ..own },
-            None => self.become_node(identity)?,
-        };
-        let scope = Scope {
-            plan: Some(own.plan.clone()),
-            own: Some(own.identity.address),
-            local: local.iter().map(|l| l.address).collect(),
-        };
-        self.own = Some(own);
-        let events = self.membership.set_scope(scope, self.clock.now());
-        self.note(&events);
-        Ok(())
-    }
-
-    /// Everything that follows from an own address that is new.
-    fn become_node(&self, identity: Identity) -> Result<Own> {
-        let networks = &self.config.node_networks;
-        let subnet = if networks.is_empty() { Some(identity.default_node_network()?) } else { None };
-        let plan = self.config.plan(subnet)?;
-        let me = plan.node(identity.address)?;
-        let blocks: Vec<String> = me.blocks.iter().map(|b| b.cidr.to_string()).collect();
-        info!(node = %me.node, interface = identity.interface, pods = blocks.join(" "), mac = %me.mac, "this node");
-        let subnet = Cidr::containing(identity.address, identity.prefix_len)?;
-        Ok(Own { identity, plan, me, subnet })
     }
 
     /// What the VTEP should be, and the number of the interface below it and whether it is up, if

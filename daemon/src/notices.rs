@@ -9,6 +9,8 @@ use tokio::io::Interest as Ready;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
+use crate::causes::chain;
+
 /// Where the kernel tells of changes.
 pub struct Notices {
     route: AsyncFd<Monitor>,
@@ -68,7 +70,7 @@ async fn written(settings: &mut Option<AsyncFd<Watch>>) -> Result<bool> {
 }
 
 fn unwatched(error: &anyhow::Error) {
-    warn!("{error:#}; what others change there is set back with the next audit");
+    warn!("{}; what others change there is set back with the next audit", chain(error));
 }
 
 fn listen<T: AsRawFd>(source: T) -> Result<AsyncFd<T>> {

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 pub use self::sockets::unfragmented;
 use self::sockets::{Place, Sockets};
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::files;
 use crate::run::random;
@@ -101,7 +102,7 @@ impl Probe {
                     info!(address = %block.gateway, port, "peers are probed through the tunnel");
                 }
                 Err(error) => {
-                    let text = format!("peers are not probed: {error:#}");
+                    let text = format!("peers are not probed: {}", chain(&error));
                     if self.trouble.as_ref() != Some(&text) {
                         warn!("{text}");
                     }
@@ -165,7 +166,7 @@ impl Probe {
         if now.monotonic >= self.write {
             self.write = now.monotonic + self.pause();
             if let Err(error) = self.save(now) {
-                warn!("the results of the probe are not written: {error:#}");
+                warn!("the results of the probe are not written: {}", chain(&error));
             }
         }
     }

@@ -9,15 +9,16 @@ mod place;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minionet_core::config::Config;
 use minionet_core::constants::RUN_DIR;
 use minionet_core::membership::{Liveness, Round};
 use minionet_core::register::{
-    Event, Failure, Finding, Ledger, Registrar, Report, Sight, Task, Update, lease_name,
+    Event, Failure, Finding, Ledger, Registrar, Registration, Report, Sight, Task, Update, lease_name,
 };
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ use tracing::{debug, info, warn};
 pub use self::command::{deregister, register};
 use self::place::Lock;
 use self::wire::Primary;
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::files;
 use crate::resolve;
@@ -50,6 +52,8 @@ pub struct Register {
 struct Running {
     config: Config,
     sights: watch::Sender<Sight>,
+    /// How it goes.
+    told: watch::Receiver<Registration>,
     task: JoinHandle<()>,
 }
 
@@ -64,11 +68,29 @@ impl Register {
     /// Starts, if the configuration says so.
     pub fn start(config: &Config, clock: Clock) -> Self {
         if !config.register.enabled {
+            // What an earlier run told is so no more.
+            let _not_there = fs::remove_file(report_file());
             return Register { running: None };
         }
         let (sights, heard) = watch::channel(Sight::default());
-        let task = tokio::spawn(Worker::new(config, clock, heard).run());
-        Register { running: Some(Running { config: config.clone(), sights, task }) }
+        let first = Registration { name: config.registered_name(), ..Registration::default() };
+        let (tell, told) = watch::channel(first);
+        let task = tokio::spawn(Worker::new(config, clock, heard, tell).run());
+        Register { running: Some(Running { config: config.clone(), sights, told, task }) }
+    }
+
+    /// How registration goes; none where this node does not register itself.
+    pub fn registration(&self) -> Option<Registration> {
+        self.running.as_ref().map(|running| running.told.borrow().clone())
+    }
+
+    /// Whether that has changed since this was asked last.
+    pub fn has_news(&mut self) -> bool {
+        self.running.as_mut().is_some_and(|running| {
+            let changed = running.told.has_changed().unwrap_or_default();
+            running.told.mark_unchanged();
+            changed
+        })
     }
 
     /// Takes over another configuration.
@@ -102,24 +124,31 @@ struct Worker {
     sights: watch::Receiver<Sight>,
     registrar: Registrar,
     primary: Option<Primary>,
-    report: Report,
-    /// How it was last told.
-    told: Option<Report>,
+    registration: Registration,
+    tell: watch::Sender<Registration>,
+    /// How it was last told in the file.
+    written: Option<Registration>,
 }
 
 impl Worker {
-    fn new(config: &Config, clock: Clock, sights: watch::Receiver<Sight>) -> Self {
+    fn new(
+        config: &Config,
+        clock: Clock,
+        sights: watch::Receiver<Sight>,
+        tell: watch::Sender<Registration>,
+    ) -> Self {
         let name = config.registered_name();
         // Twice 32 random bits: the lease of another run must never be taken for one of this.
         let id = format!("{:08x}{:08x}", random(), random());
         Worker {
             registrar: Registrar::new(&config.register, &name, &id, place::ledger()),
-            report: Report { schema: Report::SCHEMA, name, ..Report::default() },
+            registration: Registration { name, ..Registration::default() },
+            tell,
+            written: None,
             config: config.clone(),
             clock,
             sights,
             primary: None,
-            told: None,
         }
     }
 
@@ -131,13 +160,13 @@ impl Worker {
                 self.observe();
             }
             let left = place::has_left();
-            if left != self.report.left {
+            if left != self.registration.left {
                 info!(
                     "{}",
                     if left { "this node was taken out of DNS" } else { "this node is taken in again" }
                 );
             }
-            self.report.left = left;
+            self.registration.left = left;
             if left {
                 self.registrar.left();
             } else if let Some(task) = self.registrar.poll(self.clock.now()) {
@@ -175,10 +204,12 @@ impl Worker {
                 log(&self.registrar.registered(result.as_ref().copied(), now, random()));
                 match result {
                     Ok(()) => {
-                        if self.report.trouble.take().is_some() {
+                        if self.registration.trouble.take().is_some() {
                             info!("registration works again");
                         }
-                        self.report.renewed = Some(now.unix);
+                        self.registration.renewed = Some(now.unix);
+                        self.registration.acknowledged += 1;
+                        self.registration.failures = 0;
                     }
                     Err(Failure::Changed) => {}
                     Err(failure) => self.trouble(&failure),
@@ -189,8 +220,9 @@ impl Worker {
             Task::Inspect(peers) => self.inspect(&peers).await,
             Task::Remove(peer, update) => {
                 let result = self.send(&update).await;
-                if let Err(failure) = &result {
-                    debug!(%peer, "the record is not removed: {failure}");
+                match &result {
+                    Ok(()) => self.registration.removed += 1,
+                    Err(failure) => debug!(%peer, "the record is not removed: {failure}"),
                 }
                 log(&self.registrar.removed(peer, result.as_ref().copied()));
             }
@@ -204,7 +236,7 @@ impl Worker {
         ledger: &Ledger,
         update: &Update,
     ) -> Option<(Option<Lock>, Result<(), Failure>)> {
-        let local = |error: anyhow::Error| Err(Failure::Local(format!("{error:#}")));
+        let local = |error: anyhow::Error| Err(Failure::Local(chain(&error)));
         let lock = match Lock::try_take() {
             Ok(lock) => Some(lock?),
             Err(error) => return Some((None, local(error))),
@@ -264,8 +296,8 @@ impl Worker {
         }
         let primary = find(&self.config, self.registrar.name()).await?;
         info!(zone = primary.zone, server = primary.label(), "updates go to the primary server");
-        self.report.zone = Some(primary.zone.clone());
-        self.report.server = Some(primary.label());
+        self.registration.zone = Some(primary.zone.clone());
+        self.registration.server = Some(primary.label());
         self.primary = Some(primary.clone());
         Ok(primary)
     }
@@ -279,23 +311,33 @@ impl Worker {
     fn trouble(&mut self, failure: &Failure) {
         let text = failure.to_string();
         // Once, not with every attempt.
-        if self.report.trouble.as_ref() != Some(&text) {
+        if self.registration.trouble.as_ref() != Some(&text) {
             warn!("this node cannot register itself: {text}");
         }
-        self.report.trouble = Some(text);
+        self.registration.trouble = Some(text);
+        self.registration.failed += 1;
+        self.registration.failures += 1;
     }
 
-    /// Writes how it goes, if that has changed.
+    /// Tells how it goes, if that has changed.
     fn tell(&mut self) {
-        self.report.address = self.registrar.sight().own.filter(|_| self.registrar.is_registered());
-        self.report.suspects = self.registrar.suspects();
-        if self.told.as_ref() != Some(&self.report) {
-            match files::replace(&Path::new(RUN_DIR).join(Report::FILE), &self.report.to_text(), 0o644) {
-                Ok(_) => self.told = Some(self.report.clone()),
-                Err(error) => warn!("how registration goes cannot be told: {error:#}"),
-            }
+        self.registration.address = self.registrar.sight().own.filter(|_| self.registrar.is_registered());
+        self.registration.suspects = self.registrar.suspects();
+        if self.written.as_ref() == Some(&self.registration) {
+            return;
+        }
+        self.tell.send_replace(self.registration.clone());
+        let text = Report::new(self.registration.clone()).to_text();
+        match files::replace(&report_file(), &text, 0o644) {
+            Ok(_) => self.written = Some(self.registration.clone()),
+            Err(error) => warn!("how registration goes cannot be told: {}", chain(&error)),
         }
     }
+}
+
+/// Where others read how it goes.
+fn report_file() -> PathBuf {
+    Path::new(RUN_DIR).join(Report::FILE)
 }
 
 /// The zone and the primary server of a name.

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::causes::chain;
 use crate::collector;
 use crate::health::Reporter;
 use crate::logging;
@@ -51,7 +52,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut repair: Option<Instant> = None;
     let collector = collector::start(&config)?;
     let mut reporter = Reporter::default();
-    let mut service = Service::start(&config);
+    let mut service = Service::start(&config, collector.clone());
     let mut node = Node::new(config)?;
     let mut manager = Manager::new();
     manager.ready();
@@ -101,7 +102,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                         lookups = Some(Lookups::new(&config));
                         refresh = Instant::now();
                     }
-                    Err(error) => error!("the configuration stays as it was: {error:#}"),
+                    Err(error) => error!("the configuration stays as it was: {}", chain(&error)),
                 }
                 manager.ready();
             }

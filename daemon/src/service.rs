@@ -22,6 +22,8 @@ use tracing::{info, warn};
 use self::file::StateFile;
 use self::listen::Listening;
 use self::question::{Answer, Question, Request};
+use crate::causes::chain;
+use crate::collector;
 use crate::node::Node;
 
 /// How soon something that could not be served is tried again.
@@ -44,6 +46,7 @@ pub struct Service {
     asking: mpsc::Sender<Request>,
     doors: [Door; 2],
     every_peer: bool,
+    collector: collector::Handle,
     file: StateFile,
 }
 
@@ -59,7 +62,7 @@ struct Door {
 
 impl Service {
     /// Begins to serve what is configured; what cannot be served is said.
-    pub fn start(config: &Config) -> Self {
+    pub fn start(config: &Config, collector: collector::Handle) -> Self {
         let (asking, questions) = mpsc::channel(WAITING);
         let socket = Path::new(RUN_DIR).join(SOCKET).display().to_string();
         let commands =
@@ -70,6 +73,7 @@ impl Service {
             asking,
             doors: [commands, metrics],
             every_peer: config.metrics_every_peer,
+            collector,
             file: StateFile::default(),
         };
         service.open();
@@ -126,7 +130,10 @@ impl Service {
     fn answer(&self, question: Question, node: &Node) -> Answer {
         match question {
             Question::State => Answer::json(self.describe(node).to_text()),
-            Question::Metrics => metrics::answer(&self.describe(node), node, self.every_peer),
+            Question::Metrics => {
+                let collected = self.collector.tally();
+                metrics::answer(&self.describe(node), node, &collected, self.every_peer)
+            }
             // The loop turns, or nobody would answer.
             Question::Health => Answer::text(true, "ok\n".to_owned()),
             Question::Readiness => {
@@ -163,7 +170,7 @@ impl Door {
                 self.failed = None;
             }
             Err(error) => {
-                let text = format!("{} cannot be asked for: {error:#}", self.what);
+                let text = format!("{} cannot be asked for: {}", self.what, chain(&error));
                 if self.failed.as_ref().is_none_or(|(last, _)| *last != text) {
                     warn!("{text}");
                 }

@@ -8,7 +8,7 @@ mod terminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use minionet_core::status::{self, Report, Style};
 use tokio::runtime::{Builder, Runtime};
@@ -64,6 +64,10 @@ pub fn run(command: &str, matches: &ArgMatches) -> Result<ExitCode> {
     let json = matches.get_flag("json");
     let Some(seconds) = matches.get_one::<u64>("watch") else {
         let report = gather::report(&runtime);
+        if let (Part::Pods, Some(why)) = (part, &report.pods_unknown) {
+            // An empty list would say that there are none.
+            bail!("{why}");
+        }
         let text = if json { document(part, &report)? } else { text(part, &report, terminal::style()) };
         terminal::print(&text)?;
         let verdict = if part == Part::Status { report.verdict.exit_status() } else { 0 };

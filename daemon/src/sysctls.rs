@@ -8,6 +8,7 @@ use minionet_core::tuning::{FILE, Tuning, is_switch};
 use minionet_netlink::{Error, sysctl};
 use tracing::{info, warn};
 
+use crate::causes::chain;
 use crate::files;
 
 /// Lets the node forward, for the families that pods have. Says what was set, as do the others.
@@ -134,6 +135,6 @@ fn dependents(switch: &str) -> Result<Vec<(String, String)>, Error> {
 fn remember(path: &Path, tuning: &Tuning) {
     // The setting is needed more than the memory of it.
     if let Err(error) = files::replace(path, &tuning.to_text(), 0o644) {
-        warn!("what the kernel settings were is not remembered: {error:#}");
+        warn!("what the kernel settings were is not remembered: {}", chain(&error));
     }
 }

@@ -4,8 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 
-/// The width of a line in characters.
-pub const WIDTH: usize = 80;
+/// Columns where nothing tells how many there are.
+const WIDTH: usize = 80;
+
+/// The fewest columns that are made use of.
+const NARROWEST: usize = 40;
 
 /// The escape sequences in use: ECMA-48, "Select Graphic Rendition".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,13 @@ pub fn has_colours() -> bool {
     io::stdout().is_terminal() && !unwanted
 }
 
+/// As many columns as the terminal has; `COLUMNS` wins, as for other programs.
+pub fn width() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let size = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    told.or_else(size).unwrap_or(WIDTH).max(NARROWEST)
+}
+
 impl Paint {
     /// For standard output.
     pub fn stdout() -> Self {
@@ -58,10 +68,13 @@ impl Paint {
     }
 }
 
-/// Breaks a text into lines of at most [`WIDTH`] characters, of which the first `indent` are kept
-/// free. A word that is too long has a line of its own.
+/// Breaks a text into lines that fit the terminal with the first `indent` columns kept free. A word
+/// that is too long has a line of its own.
 pub fn wrap(text: &str, indent: usize) -> Vec<String> {
-    let room = WIDTH.saturating_sub(indent).max(1);
+    wrap_to(text, width().saturating_sub(indent))
+}
+
+fn wrap_to(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -106,12 +119,12 @@ mod tests {
     #[test]
     fn lines_fit() {
         let text = "word ".repeat(100);
-        let lines = wrap(&text, 30);
+        let lines = wrap_to(&text, 50);
         assert!(lines.iter().all(|line| line.len() <= 50 && line.len() > 44), "{lines:?}");
         assert_eq!(lines.join(" "), text.trim());
-        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap_to("", 10), [""]);
         let long = "x".repeat(100);
-        assert_eq!(wrap(&format!("a {long} b"), 0), ["a".to_owned(), long, "b".to_owned()]);
+        assert_eq!(wrap_to(&format!("a {long} b"), 80), ["a".to_owned(), long, "b".to_owned()]);
     }
 
     #[test]

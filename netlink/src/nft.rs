@@ -18,7 +18,7 @@ pub(crate) mod wire;
 
 use minionet_core::constants::NFT_TABLE;
 use minionet_core::forward::Table;
-use minionet_core::nft::{Contents, Drift, Element, Observed, Ruleset, SetSpec, drift};
+use minionet_core::nft::{Contents, Drift, Element, Observed, ObservedRule, Ruleset, SetSpec, drift};
 use nix::errno::Errno;
 
 use batch::Batch;
@@ -164,6 +164,16 @@ impl Nft {
     /// A netlink error.
     pub fn rule_count(&mut self, table: &str) -> Result<Option<usize>, NftError> {
         self.retry("count rules", |nft| dump::rule_count(&mut nft.socket, table))
+    }
+
+    /// The rules of a table of the family inet, chain after chain, with what they have counted;
+    /// nothing if there is no such table.
+    ///
+    /// # Errors
+    /// A netlink error.
+    pub fn rules(&mut self, table: &str) -> Result<Vec<ObservedRule>, NftError> {
+        let rules = self.retry("read rules", |nft| dump::rules(&mut nft.socket, table))?;
+        Ok(rules.into_iter().map(|(_, rule)| rule).collect())
     }
 
     /// The number of transactions that were ever committed in this namespace, by anyone.

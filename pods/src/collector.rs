@@ -5,6 +5,8 @@
 //! complete. What is complete is removed only when its interface is gone, and at once only when
 //! its namespace is gone too: then there is nothing left that a DEL could be about.
 
+mod tally;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -23,6 +25,7 @@ use minionet_netlink::route::Route;
 use minionet_netlink::{Error, Socket};
 use thiserror::Error;
 
+pub use self::tally::Tally;
 use crate::boot;
 use crate::store::{Claim, Stage, Store, StoreError};
 use crate::undo::{self, UndoError};

@@ -55,7 +55,7 @@ fn wait_for_health(node: &Node) -> Result<()> {
 }
 
 /// Expects a finding of a check with a verdict and a part of its text and remedy.
-fn expect_finding(node: &Node, check: &str, verdict: &str, words: &[&str]) -> Result<()> {
+pub fn expect_finding(node: &Node, check: &str, verdict: &str, words: &[&str]) -> Result<()> {
     let (document, code) = examine(node)?;
     expect_in(&document, code, check, verdict, words)
 }

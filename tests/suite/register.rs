@@ -7,6 +7,7 @@ mod leave;
 mod recipes;
 mod refused;
 mod server;
+mod told;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,10 +34,15 @@ const CONFIG: &str = "refresh_min = \"100ms\"\nrefresh_max = \"500ms\"\nmissing_
                       mass_hold = \"1s\"\nprobe_interval = \"300ms\"\nregister = true\nregister_ttl = \"1s\"\n";
 
 pub fn trials() -> Vec<Trial> {
-    [dead::trials(), join::trials(), leave::trials(), recipes::trials(), refused::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        dead::trials(),
+        join::trials(),
+        leave::trials(),
+        recipes::trials(),
+        refused::trials(),
+        told::trials(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// A cluster whose nodes ask the host outside, where the server of a test will run.

@@ -4,7 +4,8 @@ mod down;
 mod files;
 mod healthy;
 mod http;
-mod metrics;
+pub mod metrics;
+mod prometheus;
 mod rules;
 
 use std::io::{Read, Write};
@@ -24,10 +25,16 @@ const PATIENT: Duration = Duration::from_secs(30);
 const ADDRESS: &str = "127.0.0.1:4799";
 
 pub fn trials() -> Vec<Trial> {
-    [down::trials(), files::trials(), healthy::trials(), http::trials(), metrics::trials(), rules::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        down::trials(),
+        files::trials(),
+        healthy::trials(),
+        http::trials(),
+        metrics::trials(),
+        prometheus::trials(),
+        rules::trials(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// A cluster whose nodes probe each other twice a second, and forget a peer that DNS drops at once.
@@ -46,7 +53,7 @@ fn call(node: &Node, words: &[&str]) -> Result<Output> {
 }
 
 /// What it prints, and its exit status.
-fn text(node: &Node, words: &[&str]) -> Result<(String, i32)> {
+pub fn text(node: &Node, words: &[&str]) -> Result<(String, i32)> {
     let output = call(node, words)?;
     ensure!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
@@ -54,7 +61,7 @@ fn text(node: &Node, words: &[&str]) -> Result<(String, i32)> {
 }
 
 /// `minionetd status --json`.
-fn report(node: &Node) -> Result<Value> {
+pub fn report(node: &Node) -> Result<Value> {
     Ok(serde_json::from_str(&text(node, &["status", "--json"])?.0)?)
 }
 
@@ -68,7 +75,7 @@ fn peer<'a>(report: &'a Value, address: &str) -> Result<&'a Value> {
 }
 
 /// Asks over TCP on loopback; the status and the body.
-fn get(host: &Namespace, path: &str) -> Result<(u16, String)> {
+pub fn get(host: &Namespace, path: &str) -> Result<(u16, String)> {
     request(host, &format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n"))
 }
 

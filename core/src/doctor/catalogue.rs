@@ -67,6 +67,11 @@ pub const CHECKS: &[Check] = &[
     ),
     check("dns-self", "whether DNS lists this node", "add its address to the name"),
     check(
+        "registration",
+        "whether this node keeps its own record in DNS, where it is to",
+        "see the failure: the key, the server, or its policy",
+    ),
+    check(
         "members",
         "whether DNS lists addresses without a place in the plan, or others than the peers",
         "append their network to `node_networks`, or take them out of DNS",

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::facts::{Facts, Reply, ResolverFacts};
 use super::{Findings, some};
 use crate::membership::FailureKind;
+use crate::words::count;
 
 /// The longest TTL that is no hindrance, in seconds: for so long a cache may hide a new node.
 const TTL_MAX: u32 = 300;
@@ -195,7 +196,10 @@ fn own(facts: &Facts, answers: &[&ResolverFacts], findings: &mut Findings) {
     } else {
         findings.error(
             "dns-self",
-            format!("DNS lists {} nodes, and not this one ({own}): the others do not know it", all.len()),
+            format!(
+                "DNS lists {}, and not this one ({own}): the others do not know it",
+                count(all.len(), "node")
+            ),
             format!("add {own} to {}", names_of(answers)),
         );
     }

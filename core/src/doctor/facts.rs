@@ -12,6 +12,7 @@ use crate::membership::FailureKind;
 use crate::overlay::{Observed, Overlay};
 use crate::plan::{AddressPlan, NodePlan};
 use crate::probe::view::ProbeView;
+use crate::register::Registration;
 
 /// A fact, or why it could not be gathered.
 pub type Gathered<T> = Result<T, String>;
@@ -68,6 +69,8 @@ pub struct DaemonFacts {
     pub written: Vec<(String, u64)>,
     /// The results of its probe.
     pub probe: Option<ProbeView>,
+    /// How it registers this node, where it does.
+    pub registration: Option<Registration>,
     /// The peers that it has saved.
     pub saved: BTreeSet<IpAddr>,
 }

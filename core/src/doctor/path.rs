@@ -5,6 +5,7 @@ use super::{Findings, some};
 use crate::config::Config;
 use crate::constants::DEVICE;
 use crate::probe::view::{Agreement, PathState};
+use crate::words::{choose, count};
 
 /// All checks of this topic that need peers.
 const NEED_PEERS: [&str; 4] = ["underlay", "vxlan-filtered", "tunnel", "path-mtu"];
@@ -30,13 +31,26 @@ fn nodes<'a>(peers: impl Iterator<Item = &'a PeerFacts>) -> Vec<String> {
     peers.map(|peer| peer.node.to_string()).collect()
 }
 
+/// `1 of 2 peers does this: 172.20.0.2`
+fn of_peers(some_of: &[String], peers: &[PeerFacts], one: &str, several: &str) -> String {
+    let what = choose(some_of.len(), one, several);
+    format!("{} of {} {what}: {}", some_of.len(), count(peers.len(), "peer"), some(some_of))
+}
+
+fn all_answer(peers: &[PeerFacts], how: &str) -> String {
+    match peers.len() {
+        1 => format!("the peer answers{how}"),
+        number => format!("all {number} peers answer{how}"),
+    }
+}
+
 fn underlay(peers: &[PeerFacts], config: &Config, findings: &mut Findings) {
     let is_silent = |p: &&PeerFacts| !p.ping && p.underlay != Some(true) && !p.tunnel;
     let silent = nodes(peers.iter().filter(is_silent));
     if !silent.is_empty() {
         findings.error(
             "underlay",
-            format!("{} of {} peers do not answer on any channel: {}", silent.len(), peers.len(), some(&silent)),
+            of_peers(&silent, peers, "does not answer on any channel", "do not answer on any channel"),
             "start the node, or take it out of DNS if it is gone; otherwise mend the network between the nodes (ping it)",
         );
     }
@@ -46,11 +60,11 @@ fn underlay(peers: &[PeerFacts], config: &Config, findings: &mut Findings) {
         let port = config.trace_port.map_or("off".to_owned(), |port| port.to_string());
         findings.warning(
             "underlay",
-            format!("the daemons of {} of {} peers do not answer on the underlay: {}", mute.len(), peers.len(), some(&mute)),
+            of_peers(&mute, peers, "has a daemon that does not answer on the underlay", "have daemons that do not answer on the underlay"),
             format!("there: systemctl status minionetd; it must run, know this node, and have trace_port {port}, which must be open between the nodes"),
         );
     }
-    findings.otherwise_ok("underlay", format!("all {} peers answer", peers.len()));
+    findings.otherwise_ok("underlay", all_answer(peers, ""));
 }
 
 fn tunnel(facts: &Facts, peers: &[PeerFacts], config: &Config, findings: &mut Findings) {
@@ -60,14 +74,14 @@ fn tunnel(facts: &Facts, peers: &[PeerFacts], config: &Config, findings: &mut Fi
         findings.ok("vxlan-filtered", "VXLAN passes wherever other UDP does");
         let silent = nodes(peers.iter().filter(|p| !p.tunnel));
         match silent.is_empty() {
-            true => findings.ok("tunnel", format!("all {} peers answer through the tunnel", peers.len())),
+            true => findings.ok("tunnel", all_answer(peers, " through the tunnel")),
             false => findings.warning(
                 "tunnel",
-                format!(
-                    "{} of {} peers do not answer through the tunnel: {}",
-                    silent.len(),
-                    peers.len(),
-                    some(&silent)
+                of_peers(
+                    &silent,
+                    peers,
+                    "does not answer through the tunnel",
+                    "do not answer through the tunnel",
                 ),
                 "see the check underlay: the daemons there have to run for an answer",
             ),
@@ -87,13 +101,21 @@ fn tunnel(facts: &Facts, peers: &[PeerFacts], config: &Config, findings: &mut Fi
     } else {
         findings.error(
             "vxlan-filtered",
-            format!("{} of {} peers answer beside the tunnel and not through it: {}: VXLAN is dropped on the way, or by a rule on either node", cut.len(), peers.len(), some(&cut)),
-            format!("open UDP port {} between all nodes: security groups, network ACLs, firewalls; {trace}", config.port),
+            of_peers(
+                &cut,
+                peers,
+                "answers beside the tunnel and not through it",
+                "answer beside the tunnel and not through it",
+            ) + ": VXLAN is dropped on the way, or by a rule on either node",
+            format!(
+                "open UDP port {} between all nodes: security groups, network ACLs, firewalls; {trace}",
+                config.port
+            ),
         );
     }
     findings.error(
         "tunnel",
-        format!("{} of {} peers are not reached through the tunnel: {}", cut.len(), peers.len(), some(&cut)),
+        of_peers(&cut, peers, "is not reached through the tunnel", "are not reached through the tunnel"),
         trace,
     );
 }
@@ -141,7 +163,11 @@ fn plans(facts: &Facts, findings: &mut Findings) {
     if !different.is_empty() {
         findings.error(
             "plans",
-            format!("{} have another plan: they and this node do not reach each other's pods", some(&different)),
+            format!(
+                "{} {} another plan: no pod there and none here reach each other",
+                some(&different),
+                choose(different.len(), "has", "have")
+            ),
             "give every node the same node_networks, pod_network and node_prefix (minionetd plan prints the digest)",
         );
     }
@@ -153,8 +179,8 @@ fn plans(facts: &Facts, findings: &mut Findings) {
     if !others.is_empty() {
         findings.note("plans", format!("other versions run: {}", some(&others)));
     }
-    findings.otherwise_ok(
-        "plans",
-        format!("{} of {} peers have the same plan", of(Agreement::Same).count(), view.peers.len()),
-    );
+    findings.otherwise_ok("plans", {
+        let same = of(Agreement::Same).count();
+        format!("{same} of {} {} the same plan", count(view.peers.len(), "peer"), choose(same, "has", "have"))
+    });
 }

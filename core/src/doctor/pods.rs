@@ -17,7 +17,14 @@ pub fn examine(facts: &Facts, findings: &mut Findings) {
     if !dead.is_empty() {
         findings.warning(
             "leases",
-            format!("the links of {} pods are gone, and their addresses still taken: {}", dead.len(), some(&dead)),
+            match dead.as_slice() {
+                [one] => format!("the link of a pod is gone, and its address still taken: {one}"),
+                several => format!(
+                    "the links of {} pods are gone, and their addresses still taken: {}",
+                    several.len(),
+                    some(several)
+                ),
+            },
             "restart these pods if they still run; minionetd frees the addresses after collect_grace when they are gone",
         );
     }
@@ -44,6 +51,10 @@ pub fn examine(facts: &Facts, findings: &mut Findings) {
             "restart these pods; find out what removed their routes (systemd-networkd, NetworkManager)",
         );
     }
-    findings
-        .otherwise_ok("leases", format!("{} pods, all with their links and routes", pods.attachments.len()));
+    let sound = match pods.attachments.len() {
+        0 => "no pods".to_owned(),
+        1 => "1 pod, with its link and route".to_owned(),
+        number => format!("{number} pods, all with their links and routes"),
+    };
+    findings.otherwise_ok("leases", sound);
 }

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::{Findings, some};
 use crate::constants::{DEVICE, NFT_TABLE};
 use crate::overlay::{Change, NextHop, diff};
+use crate::words::count;
 
 /// Judges the tables.
 pub fn examine(facts: &Facts, findings: &mut Findings) {
@@ -63,7 +64,10 @@ fn entries(facts: &Facts, findings: &mut Findings) {
             "systemctl restart minionetd, which repairs it once DNS has answered",
         );
     }
-    findings.otherwise_ok("peer-tables", format!("{} peers are as they should be", place.wanted.fdb.len()));
+    findings.otherwise_ok("peer-tables", {
+        let peers = place.wanted.fdb.len();
+        format!("what leads to {} is as it should be", count(peers, "peer"))
+    });
 }
 
 fn routes(facts: &Facts, findings: &mut Findings) {

@@ -165,6 +165,7 @@ fn healthy_with(settings: &str) -> Facts {
             uptime: 110,
             written: vec![("peers.json".into(), NOW)],
             probe: Some(probe),
+            registration: None,
             saved: peers.iter().map(|p| p.node).collect(),
         },
         resolvers: Ok(vec![resolver("172.20.0.253:53"), resolver("172.20.0.252:53")]),
@@ -203,7 +204,7 @@ fn file(name: &str, types: &[&str]) -> CniFile {
     CniFile { name: name.into(), types: Ok(types.iter().map(|t| (*t).to_owned()).collect()) }
 }
 
-fn healthy() -> Facts {
+pub(super) fn healthy() -> Facts {
     healthy_with("")
 }
 

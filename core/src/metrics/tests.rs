@@ -1,17 +1,34 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
 use crate::membership::Liveness;
 use crate::state::tests::{journal, probes, state};
-use crate::state::{State, merge_probe};
+use crate::state::{Journal, State, merge_probe};
 
 fn all(state: &State, every_peer: bool) -> Vec<Family> {
     let journal = journal();
     let times = Times::default();
-    let facts = Facts { meters: journal.meters(), times: &times, pods: 3, pods_most: 253, every_peer };
-    families(state, &facts)
+    families(state, &facts(&journal, &times, every_peer))
+}
+
+fn facts<'a>(journal: &'a Journal, times: &'a Times, every_peer: bool) -> Facts<'a> {
+    static COLLECTED: LazyLock<BTreeMap<&'static str, u64>> =
+        LazyLock::new(|| [("dead", 2), ("route", 0)].into());
+    static RULES: LazyLock<Tally> =
+        LazyLock::new(|| Tally { dropped: [("loopback", 4), ("not_a_member", 7)].into(), foreign: 9 });
+    Facts {
+        meters: journal.meters(),
+        times,
+        pods: 3,
+        pods_most: 253,
+        collected: &COLLECTED,
+        collect_failures: 1,
+        rules: Some(&RULES),
+        every_peer,
+    }
 }
 
 fn number(families: &[Family], name: &str, label: Option<&str>) -> Option<f64> {
@@ -45,6 +62,17 @@ fn values_are_those_of_the_state() {
         ("minionet_rounds_total", Some("ok"), 2.0),
         ("minionet_round_duration_seconds", None, 2.0),
         ("minionet_dns_failures", None, 1.0),
+        ("minionet_collector_removals_total", Some("dead"), 2.0),
+        ("minionet_collector_removals_total", Some("route"), 0.0),
+        ("minionet_collector_failures_total", None, 1.0),
+        ("minionet_packets_dropped_total", Some("not_a_member"), 7.0),
+        ("minionet_packets_of_other_networks_total", None, 9.0),
+        ("minionet_registered", None, 1.0),
+        ("minionet_registration_failures", None, 2.0),
+        ("minionet_registration_attempts_total", Some("ok"), 5.0),
+        ("minionet_registration_attempts_total", Some("failed"), 3.0),
+        ("minionet_registration_suspects", None, 1.0),
+        ("minionet_registration_removals_total", None, 1.0),
         ("minionet_peer_up", Some("172.20.0.13"), 0.0),
         ("minionet_peer_up", Some("172.20.0.12"), 1.0),
         ("minionet_peer_rtt_seconds", Some("172.20.0.12"), 0.0004),
@@ -99,12 +127,17 @@ fn a_thousand_dead_peers_have_few_series_and_the_worst_ones() {
 fn before_anything_is_known_there_are_no_values_for_it() {
     let mut fresh = state();
     (fresh.node, fresh.device, fresh.probe) = (None, None, None);
-    fresh.dns.last_complete = None;
+    (fresh.registration, fresh.dns.last_complete) = (None, None);
     fresh.peers.clear();
-    let all = all(&fresh, false);
-    for absent in
-        ["minionet_dns_last_complete_timestamp_seconds", "minionet_device_mtu_bytes", "minionet_peer_up"]
-    {
+    let (journal, times) = (journal(), Times::default());
+    let all = families(&fresh, &Facts { rules: None, ..facts(&journal, &times, false) });
+    for absent in [
+        "minionet_dns_last_complete_timestamp_seconds",
+        "minionet_device_mtu_bytes",
+        "minionet_packets_dropped_total",
+        "minionet_peer_up",
+        "minionet_registered",
+    ] {
         assert!(all.iter().all(|family| family.name != absent), "{absent}");
     }
     assert_eq!(number(&all, "minionet_peers", Some("active")), Some(0.0));
@@ -115,7 +148,6 @@ fn the_probes_times_are_counted() {
     let mut times = Times::default();
     times.round_trips.push(Duration::from_micros(300));
     let (state, journal) = (state(), journal());
-    let facts = Facts { meters: journal.meters(), times: &times, pods: 0, pods_most: 0, every_peer: false };
-    let all = families(&state, &facts);
+    let all = families(&state, &facts(&journal, &times, false));
     assert_eq!(number(&all, "minionet_probe_rtt_seconds", None), Some(1.0));
 }

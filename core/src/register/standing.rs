@@ -65,10 +65,18 @@ impl Ledger {
 }
 
 /// How registration is: `/run/minionet/register.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`Report::SCHEMA`] of the writer.
     pub schema: u32,
+    /// How it is.
+    #[serde(flatten)]
+    pub registration: Registration,
+}
+
+/// How registration is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
     /// The name that gets the record.
     pub name: String,
     /// The zone, once found.
@@ -85,6 +93,18 @@ pub struct Report {
     pub suspects: Vec<IpAddr>,
     /// What is wrong, and what to do.
     pub trouble: Option<String>,
+    /// How often the server has acknowledged the record since the start.
+    #[serde(default)]
+    pub acknowledged: u64,
+    /// How often that failed since the start.
+    #[serde(default)]
+    pub failed: u64,
+    /// How many attempts in a row have failed.
+    #[serde(default)]
+    pub failures: u64,
+    /// How many records of dead nodes this one has removed since the start.
+    #[serde(default)]
+    pub removed: u64,
 }
 
 impl Report {
@@ -93,6 +113,16 @@ impl Report {
 
     /// Version of the format.
     pub const SCHEMA: u32 = 1;
+
+    /// Reads the text of the file; nothing where it is of another format.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(|report: &Report| report.schema == Self::SCHEMA)
+    }
+
+    /// A report of this format.
+    pub fn new(registration: Registration) -> Self {
+        Report { schema: Self::SCHEMA, registration }
+    }
 
     /// The text of the file, ending in a newline.
     pub fn to_text(&self) -> String {

@@ -9,6 +9,7 @@ use super::{
 use crate::membership::{HoldReason, Now, PeerState, PeerView, Refusal, View};
 use crate::plan::AddressPlan;
 use crate::probe::view::ProbeView;
+use crate::register::Registration;
 
 /// What the parts of the daemon tell.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Facts<'a> {
     pub device: Option<Device>,
     /// What the probe measured, where there is one.
     pub probe: Option<ProbeView>,
+    /// How registration goes, where this node registers itself.
+    pub registration: Option<Registration>,
     /// What is wrong.
     pub troubles: Vec<String>,
     /// What the daemon did.
@@ -33,7 +36,7 @@ pub struct Facts<'a> {
 
 /// The document.
 pub fn describe(facts: Facts<'_>, now: Now) -> State {
-    let Facts { daemon, membership, node, plan, device, probe, troubles, journal } = facts;
+    let Facts { daemon, membership, node, plan, device, probe, registration, troubles, journal } = facts;
     let restored = membership.peers.iter().any(|p| p.state.is_peer());
     let readiness = Readiness::judge(node.is_some(), restored, journal);
     let mut peers: Vec<Peer> = membership.peers.into_iter().filter_map(|view| peer(view, plan)).collect();
@@ -69,6 +72,7 @@ pub fn describe(facts: Facts<'_>, now: Now) -> State {
         peers,
         ignored_more: membership.refused_uncounted,
         probe: probe.map(|view| Probe { mtu: view.mtu, counters: view.counters }),
+        registration,
         repairs: journal.repairs(),
         rounds: journal.rounds(),
     }

@@ -147,6 +147,12 @@ impl Journal {
         now: Now,
     ) {
         self.refused = refused.len();
+        self.made(changes, refused, now);
+    }
+
+    /// As [`Journal::changed`], before the tables are read: what was refused is found again by that,
+    /// and told then.
+    pub fn made<'a>(&mut self, changes: &[Change], refused: impl Iterator<Item = &'a Change>, now: Now) {
         let mut refused = refused.peekable();
         let made = changes.iter().filter(|change| refused.next_if(|r| r == change).is_none());
         let texts: Vec<_> = made.map(|change| (change.object(), change.to_string())).collect();

@@ -121,6 +121,24 @@ pub(crate) fn journal() -> Journal {
     journal
 }
 
+/// Registration of a node that has just failed to renew its lease, and watches that of a dead one.
+fn registration() -> Registration {
+    Registration {
+        name: NAME.into(),
+        zone: Some("cncfdemo.k8s.".into()),
+        server: Some("172.20.0.253:53".into()),
+        address: Some(ip("172.20.0.1")),
+        renewed: Some(NOW - 1300),
+        left: false,
+        suspects: vec![ip("172.20.0.13")],
+        trouble: Some("172.20.0.253:53 failed (SERVFAIL): see its log".into()),
+        acknowledged: 5,
+        failed: 3,
+        failures: 2,
+        removed: 1,
+    }
+}
+
 /// A document in which there is some of everything: peers that are well, missing, refused and
 /// ignored, lossy and dead.
 pub(crate) fn state() -> State {
@@ -163,6 +181,7 @@ pub(crate) fn state() -> State {
         plan: Some(&plan),
         device: Some(device),
         probe: Some(probes()),
+        registration: Some(registration()),
         troubles: vec!["metrics and health cannot be asked for: Address already in use".into()],
         journal: &journal(),
     };

@@ -42,8 +42,8 @@ pub struct Evidence {
     pub facts: Option<NodeFacts>,
     /// What the kernel holds, where it could be asked.
     pub kernel: Option<KernelEvidence>,
-    /// The pods.
-    pub pods: Vec<PodEvidence>,
+    /// The pods, or why they are not known.
+    pub pods: Result<Vec<PodEvidence>, String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -81,6 +81,10 @@ pub fn report(evidence: Evidence) -> Report {
         merge_probe(&mut state.peers, &probe);
     }
     let peers = kernel::peers(state.as_ref(), kernel.as_ref().map(|k| &k.overlay));
+    let (pods, pods_unknown) = match pods {
+        Ok(pods) => (pods, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
     let mut report = Report {
         schema: SCHEMA,
         taken: now,
@@ -98,10 +102,12 @@ pub fn report(evidence: Evidence) -> Report {
         device: None,
         kernel: kernel.as_ref().map(|k| kernel::summary(k, state.as_ref())),
         dns: None,
+        registration: None,
         peers,
         ignored_more: 0,
         probe: None,
         pods: pods.into_iter().map(pods::pod).collect(),
+        pods_unknown,
         repairs: None,
         rounds: None,
     };
@@ -116,6 +122,7 @@ pub fn report(evidence: Evidence) -> Report {
         report.plan = state.plan;
         report.device = state.device;
         report.dns = Some(state.dns);
+        report.registration = state.registration;
         report.ignored_more = state.ignored_more;
         report.probe = state.probe;
         report.repairs = Some(state.repairs);

@@ -1,10 +1,10 @@
 //! What is wrong, and how bad it is: every rule in one place.
 
-use super::words::{ago, count, few, span};
 use super::{PeerReport, Report, Running, Severity, Source, Verdict, Warning};
 use crate::membership::Liveness;
 use crate::probe::view::{Agreement, PathState, PeerProbe};
 use crate::state::{Dns, Standing};
+use crate::words::{ago, choose, count, few, span};
 
 /// The share of requests without a reply from which on it is worth a warning, and the least number
 /// of requests that say anything.
@@ -134,9 +134,9 @@ fn dns(dns: &Dns, now: u64, found: &mut Findings) {
     }
     if let Some(mass) = dns.mass_hold {
         found.warn(format!(
-            "{} of {} peers went missing from DNS at once: they are held for {}, as DNS may be wrong",
+            "{} of {} went missing from DNS at once: they are held for {}, as DNS may be wrong",
             mass.missing,
-            mass.of,
+            count(mass.of, "peer"),
             span(dns.thresholds.mass_hold.as_secs())
         ));
     }
@@ -191,18 +191,20 @@ fn peers(report: &Report, found: &mut Findings) {
     if !dead.is_empty() {
         let all = probed(&|_| true).len();
         found.warn(format!(
-            "{} of {} do not answer through the tunnel: {}",
+            "{} of {} {} not answer through the tunnel: {}",
             dead.len(),
             count(all, "peer"),
+            choose(dead.len(), "does", "do"),
             names(&dead)
         ));
     }
     let other = probed(&|p| p.plan == Agreement::Different);
     if !other.is_empty() {
         found.warn(format!(
-            "another address plan than this node's have {}: make pod_network, node_networks and node_prefix the \
+            "{} {} another address plan than this node: make pod_network, node_networks and node_prefix the \
              same on every node",
-            names(&other)
+            names(&other),
+            choose(other.len(), "has", "have")
         ));
     }
     let limited = probed(&|p| p.path == PathState::Limited);
@@ -228,11 +230,18 @@ fn peers(report: &Report, found: &mut Findings) {
     let version = |p: &PeerProbe| p.version.as_deref().is_some_and(|theirs| Some(theirs) != ours);
     let others = probed(&version);
     if ours.is_some() && !others.is_empty() {
-        found.note(format!("another version than this node's run {}", names(&others)));
+        found.note(format!(
+            "{} {} another version than this node",
+            names(&others),
+            choose(others.len(), "runs", "run")
+        ));
     }
 }
 
 fn pods(report: &Report, found: &mut Findings) {
+    if let Some(why) = &report.pods_unknown {
+        found.warn(why.clone());
+    }
     let unlinked: Vec<_> = report.pods.iter().filter(|pod| pod.ready && pod.linked == Some(false)).collect();
     if !unlinked.is_empty() {
         found.warn(format!(

@@ -121,7 +121,7 @@ fn evidence(state: Option<(State, Source)>, overlay: Observed) -> Evidence {
         probe: None,
         facts: None,
         kernel: Some(KernelEvidence { overlay, table: Some(true) }),
-        pods: Vec::new(),
+        pods: Ok(Vec::new()),
         unknown: Vec::new(),
     }
 }
@@ -139,7 +139,7 @@ fn troubled() -> Report {
         metric: 0,
         refuses: false,
     });
-    report(Evidence { pods: pods(), ..evidence(Some((state, Source::Daemon)), overlay) })
+    report(Evidence { pods: Ok(pods()), ..evidence(Some((state, Source::Daemon)), overlay) })
 }
 
 /// A node on which all is well.
@@ -153,6 +153,9 @@ fn well() -> State {
     state.peers.retain(|peer| peer.address == IpAddr::from([172, 20, 0, 2]));
     (state.dns.names[0].failures, state.dns.names[0].complete) = (0, true);
     state.device.as_mut().unwrap().peer_routes = 2;
+    let registration = state.registration.as_mut().unwrap();
+    (registration.trouble, registration.failures, registration.removed) = (None, 0, 0);
+    registration.suspects.clear();
     state
 }
 
@@ -180,6 +183,15 @@ fn a_healthy_node_reads_well() {
     let text = status(&report, NARROW);
     fits(&text, 80);
     golden("healthy.txt", &text);
+}
+
+#[test]
+fn pods_that_are_not_known_are_no_empty_list() {
+    let pods = Err("the pods can only be seen by root".to_owned());
+    let report = report(Evidence { pods, ..evidence(Some((well(), Source::Daemon)), kernel(&well())) });
+    assert_eq!(report.verdict, Verdict::Warnings);
+    assert_eq!(report.warnings[0].text, "the pods can only be seen by root");
+    assert_eq!(super::pods(&report, NARROW), "the pods can only be seen by root\n");
 }
 
 #[test]

@@ -41,36 +41,62 @@ pub enum Hop {
     Answered,
 }
 
+/// A hop as it is told and watched.
+struct Stage {
+    hop: Hop,
+    /// What happens there, in a few words.
+    label: &'static str,
+    /// Where it can be seen at the other node, if it is there.
+    point: Option<Point>,
+    /// What it needs.
+    needs: Needs,
+}
+
+/// What there has to be for a packet to come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing but two nodes.
+    Nodes,
+    /// The overlay's device.
+    Tunnel,
+    /// A pod.
+    Pod,
+}
+
+const fn stage(hop: Hop, label: &'static str, point: Option<Point>, needs: Needs) -> Stage {
+    Stage { hop, label, point, needs }
+}
+
+/// All hops, in the order in which a packet comes by.
+const STAGES: [Stage; 12] = [
+    stage(Hop::Sent, "sent by the kernel", None, Needs::Nodes),
+    stage(Hop::OwnDevice, "into the tunnel", None, Needs::Tunnel),
+    stage(Hop::OwnNic, "left this node", None, Needs::Nodes),
+    stage(Hop::PeerNic, "arrived at the peer", Some(Point::RequestNic), Needs::Nodes),
+    stage(Hop::PeerDevice, "out of the tunnel", Some(Point::RequestDevice), Needs::Tunnel),
+    stage(Hop::Pod, "given to the pod", Some(Point::RequestPod), Needs::Pod),
+    stage(Hop::PodReply, "answered by the pod", Some(Point::ReplyPod), Needs::Pod),
+    stage(Hop::PeerDeviceBack, "answer into the tunnel", Some(Point::ReplyDevice), Needs::Tunnel),
+    stage(Hop::PeerNicBack, "answer left the peer", Some(Point::ReplyNic), Needs::Nodes),
+    stage(Hop::OwnNicBack, "answer arrived here", None, Needs::Nodes),
+    stage(Hop::OwnDeviceBack, "answer out of the tunnel", None, Needs::Tunnel),
+    stage(Hop::Answered, "answer received", None, Needs::Nodes),
+];
+
 impl Hop {
     /// What happens there, in a few words.
     pub fn label(self) -> &'static str {
-        match self {
-            Hop::Sent => "sent by the kernel",
-            Hop::OwnDevice => "into the tunnel",
-            Hop::OwnNic => "left this node",
-            Hop::PeerNic => "arrived at the peer",
-            Hop::PeerDevice => "out of the tunnel",
-            Hop::Pod => "given to the pod",
-            Hop::PodReply => "answered by the pod",
-            Hop::PeerDeviceBack => "answer into the tunnel",
-            Hop::PeerNicBack => "answer left the peer",
-            Hop::OwnNicBack => "answer arrived here",
-            Hop::OwnDeviceBack => "answer out of the tunnel",
-            Hop::Answered => "answer received",
-        }
+        self.stage().label
     }
 
     /// Where it can be seen at the other node, if it is there.
     fn point(self) -> Option<Point> {
-        match self {
-            Hop::PeerNic => Some(Point::RequestNic),
-            Hop::PeerDevice => Some(Point::RequestDevice),
-            Hop::Pod => Some(Point::RequestPod),
-            Hop::PodReply => Some(Point::ReplyPod),
-            Hop::PeerDeviceBack => Some(Point::ReplyDevice),
-            Hop::PeerNicBack => Some(Point::ReplyNic),
-            _ => None,
-        }
+        self.stage().point
+    }
+
+    fn stage(self) -> &'static Stage {
+        // Both are in the order of the way.
+        &STAGES[self as usize]
     }
 }
 
@@ -194,33 +220,13 @@ pub fn conclude(evidence: &Evidence) -> Trace {
 
 /// The hops of the way.
 fn hops(evidence: &Evidence) -> Vec<Hop> {
-    use Hop::*;
-    match evidence.way {
-        Way::Here => vec![Sent, Answered],
-        Way::Local => vec![Sent, Pod, PodReply, Answered],
-        Way::Tunnel | Way::Direct => {
-            let all = [
-                Sent,
-                OwnDevice,
-                OwnNic,
-                PeerNic,
-                PeerDevice,
-                Pod,
-                PodReply,
-                PeerDeviceBack,
-                PeerNicBack,
-                OwnNicBack,
-                OwnDeviceBack,
-                Answered,
-            ];
-            let skipped = |hop: &Hop| {
-                let device = matches!(hop, OwnDevice | PeerDevice | PeerDeviceBack | OwnDeviceBack);
-                let pod = matches!(hop, Pod | PodReply);
-                (device && evidence.way == Way::Direct) || (pod && !evidence.pod)
-            };
-            all.into_iter().filter(|hop| !skipped(hop)).collect()
-        }
-    }
+    let comes_by = |stage: &&Stage| match evidence.way {
+        Way::Here => matches!(stage.hop, Hop::Sent | Hop::Answered),
+        Way::Local => stage.needs == Needs::Pod || matches!(stage.hop, Hop::Sent | Hop::Answered),
+        Way::Tunnel => stage.needs != Needs::Pod || evidence.pod,
+        Way::Direct => stage.needs == Needs::Nodes || (stage.needs == Needs::Pod && evidence.pod),
+    };
+    STAGES.iter().filter(comes_by).map(|stage| stage.hop).collect()
 }
 
 fn seen(hop: Hop, evidence: &Evidence) -> Seen {

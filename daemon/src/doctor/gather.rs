@@ -17,6 +17,7 @@ use minionet_core::health::{self, Health};
 use minionet_core::membership::snapshot;
 use minionet_core::plan::NodePlan;
 use minionet_core::probe::view::{self, ProbeView};
+use minionet_core::register::Report;
 use minionet_netlink::Socket;
 use minionet_netlink::nft::Nft;
 use minionet_pods::{boot, heartbeat};
@@ -96,6 +97,9 @@ fn daemon() -> DaemonFacts {
         uptime: boot::uptime(),
         written,
         probe,
+        registration: run(Report::FILE)
+            .and_then(|text| Report::parse(&text))
+            .map(|report| report.registration),
         saved: keep::saved_peers(),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use minionet_core::doctor::{Report, Verdict};
+use minionet_core::words::count;
 use serde_json::json;
 
 use crate::terminal::{Colour, Paint, wrap};
@@ -33,7 +34,7 @@ pub fn text(report: &Report, all: bool) -> String {
             let _ = writeln!(out, "{:INDENT$}{arrow}{line}", "");
         }
     }
-    let count = |verdict| report.findings.iter().filter(|f| f.verdict == verdict).count();
+    let of = |verdict| report.findings.iter().filter(|f| f.verdict == verdict).count();
     if !out.is_empty() {
         out.push('\n');
     }
@@ -44,12 +45,12 @@ pub fn text(report: &Report, all: bool) -> String {
     };
     let _ = writeln!(
         out,
-        "{word}: {} errors, {} warnings, {} notes, {} ok, {} skipped",
-        count(Verdict::Error),
-        count(Verdict::Warning),
-        count(Verdict::Note),
-        count(Verdict::Ok),
-        count(Verdict::Skipped),
+        "{word}: {}, {}, {}, {} ok, {} skipped",
+        count(of(Verdict::Error), "error"),
+        count(of(Verdict::Warning), "warning"),
+        count(of(Verdict::Note), "note"),
+        of(Verdict::Ok),
+        of(Verdict::Skipped),
     );
     out
 }

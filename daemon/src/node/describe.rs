@@ -25,6 +25,7 @@ impl Node {
             plan: self.own.as_ref().map(|own| &own.plan),
             device: self.describe_device(),
             probe: self.probe.view(),
+            registration: self.register.registration(),
             troubles: self.troubles(),
             journal: &self.journal,
         };
@@ -58,6 +59,8 @@ impl Node {
     /// What is wrong, other programs' rules that drop pods' packets included.
     fn troubles(&self) -> Vec<String> {
         let mut troubles = self.state().troubles;
+        let registration = self.register.registration().and_then(|registration| registration.trouble);
+        troubles.extend(registration.map(|text| format!("this node cannot register itself: {text}")));
         troubles.extend(self.forwarding.policies().iter().filter_map(ForwardPolicy::warning));
         troubles
     }

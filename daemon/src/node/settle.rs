@@ -57,7 +57,7 @@ impl Settler {
     ) -> Result<Vec<u32>> {
         let device = &wanted.overlay.device;
         let mut links = Vec::new();
-        self.add_early(socket, wanted.overlay)?;
+        self.add_early(socket, wanted.overlay, journal)?;
         for _ in 0..ROUNDS {
             let observed = kernel::read(socket, &device.name)?;
             links = observed.device.iter().map(|d| d.index).chain(wanted.overlay.underlay).collect();
@@ -87,12 +87,13 @@ impl Settler {
     /// Adds what is new since the kernel was last found to be right, before its tables are read:
     /// with thousands of peers, reading them takes longer than all the rest. Whatever is wrong with
     /// this, also what the kernel refuses, is found by the reading that follows.
-    fn add_early(&mut self, socket: &mut Socket, wanted: &Overlay) -> Result<()> {
+    fn add_early(&mut self, socket: &mut Socket, wanted: &Overlay, journal: &mut Journal) -> Result<()> {
         let Some(settled) = self.settled.take() else { return Ok(()) };
         let changes = overlay::additions(wanted, &settled);
         if !changes.is_empty() {
             report(&changes);
-            let _found_below = kernel::apply(socket, &wanted.device, &changes)?;
+            let failures = kernel::apply(socket, &wanted.device, &changes)?;
+            journal.made(&changes, failures.iter().map(|f| &f.change), self.clock.now());
         }
         Ok(())
     }

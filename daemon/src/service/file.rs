@@ -9,6 +9,7 @@ use minionet_core::state::{FILE, State};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use crate::causes::chain;
 use crate::files;
 
 /// How long to wait after a change for those that follow it, and between two writings; for a large
@@ -52,7 +53,7 @@ impl StateFile {
         self.permitted = Some(Instant::now() + pause(state.peers.len()));
         match files::replace(&Path::new(RUN_DIR).join(FILE), &state.to_text(), 0o644) {
             Ok(_) => self.written = Some(version),
-            Err(error) => warn!("the state is not left for minionetd status: {error:#}"),
+            Err(error) => warn!("the state is not left for minionetd status: {}", chain(&error)),
         }
     }
 }

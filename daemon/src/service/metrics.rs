@@ -5,23 +5,29 @@ use minionet_core::constants::RUN_DIR;
 use minionet_core::metrics::{Facts, Family, Kind, Sample, Value, families};
 use minionet_core::state::State;
 use minionet_pods::Store;
+use minionet_pods::collector::Tally;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
 use super::question::Answer;
+use crate::firewall;
 use crate::node::Node;
 
 /// All metrics, of the daemon's process too.
-pub fn answer(state: &State, node: &Node, every_peer: bool) -> Answer {
+pub fn answer(state: &State, node: &Node, collected: &Tally, every_peer: bool) -> Answer {
     let pods = Store::new(RUN_DIR).recorded();
+    let rules = firewall::tally();
     let facts = Facts {
         meters: node.journal().meters(),
         times: node.times(),
         // A state directory that cannot be read is no reason to have no metrics; the plugin says so.
         pods: pods.map_or(0, |ids| ids.len()),
         pods_most: state.node.as_ref().map_or(0, |node| Space::new(&node.place.blocks).pool().len()),
+        collected: &collected.removed,
+        collect_failures: collected.failed,
+        rules: rules.as_ref(),
         every_peer,
     };
     let mut all: Vec<MetricFamily> = families(state, &facts).into_iter().map(encode).collect();

@@ -34,7 +34,11 @@ pub fn report(runtime: &Runtime) -> Report {
     let probe = if live { None } else { left(run, view::FILE, ProbeView::parse, &mut unknown) };
     let facts = if state.is_some() { None } else { facts(run, &mut unknown) };
     let kernel = kernel(&mut unknown);
-    let pods = pods(kernel.as_ref().map(|(_, links)| links), &mut unknown);
+    let pods = pods(kernel.as_ref().map(|(_, links)| links), &mut unknown).map_err(|error| match running {
+        // That only root can see it is the reason then.
+        Running::Unknown => "the pods can only be seen by root: call this with sudo".to_owned(),
+        _ => format!("the pods are not known: {error}"),
+    });
     minionet_core::status::report(Evidence {
         now: unix(SystemTime::now()),
         running,
@@ -113,36 +117,25 @@ fn table() -> Option<bool> {
     Some(rules.is_some_and(|rules| rules > 0))
 }
 
-fn pods(links: Option<&BTreeSet<String>>, unknown: &mut Vec<String>) -> Vec<PodEvidence> {
+/// The pods; single records that are not understood are told.
+fn pods(links: Option<&BTreeSet<String>>, unknown: &mut Vec<String>) -> Result<Vec<PodEvidence>, StoreError> {
     let store = Store::new(RUN_DIR);
-    let read = || -> Result<(Vec<PodEvidence>, Vec<String>), StoreError> {
-        let (mut pods, mut problems) = (Vec::new(), Vec::new());
-        for id in store.recorded()? {
-            // One that has ended since then is no pod any more.
-            let Some(mut found) = store.find(id)? else { continue };
-            let ready = found.stage == Stage::Ready;
-            match found.read()? {
-                Ok(record) if record.boot == boot::current() => {
-                    let linked = links.map(|links| links.contains(&record.link.host_ifname));
-                    pods.push(PodEvidence { record, ready, linked });
-                }
-                // What was there before the host was started is not there any more.
-                Ok(_) => {}
-                Err(error) => problems.push(error.to_string()),
+    let mut pods = Vec::new();
+    for id in store.recorded()? {
+        // One that has ended since then is no pod any more.
+        let Some(mut found) = store.find(id)? else { continue };
+        let ready = found.stage == Stage::Ready;
+        match found.read()? {
+            Ok(record) if record.boot == boot::current() => {
+                let linked = links.map(|links| links.contains(&record.link.host_ifname));
+                pods.push(PodEvidence { record, ready, linked });
             }
-        }
-        Ok((pods, problems))
-    };
-    match read() {
-        Ok((pods, problems)) => {
-            unknown.extend(problems);
-            pods
-        }
-        Err(error) => {
-            unknown.push(format!("the pods are not known: {error}"));
-            Vec::new()
+            // What was there before the host was started is not there any more.
+            Ok(_) => {}
+            Err(error) => unknown.push(error.to_string()),
         }
     }
+    Ok(pods)
 }
 
 fn unix(time: SystemTime) -> u64 {

@@ -63,7 +63,8 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
 /// Sends the packets, and gathers what was seen of them.
 fn travel(journey: &Journey, socket: &mut Socket) -> Result<Evidence> {
     let token = token();
-    let watch = Watch::open(&filter::program(token)).context("a trace needs root, or CAP_NET_RAW")?;
+    let watch = Watch::open(&filter::program(token))
+        .with_context(|| format!("a trace needs root: sudo minionetd trace {}", journey.asked))?;
     let remote = journey.remote();
     let channels = remote
         .and_then(|remote| Some((remote, Channels::open(journey.node, journey.vtep, journey.trace_port?))));

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::look::sightings;
+use crate::causes::chain;
 use crate::clock::Clock;
 
 /// Most messages that are read from one socket at once.
@@ -83,7 +84,7 @@ impl Service {
                     info!(port, "traces of peers are answered");
                 }
                 Err(error) => {
-                    let text = format!("traces of peers are not answered: {error:#}");
+                    let text = format!("traces of peers are not answered: {}", chain(&error));
                     if self.trouble.as_ref() != Some(&text) {
                         warn!("{text}");
                     }

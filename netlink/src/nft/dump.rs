@@ -42,17 +42,25 @@ pub fn table(socket: &mut NftSocket, table: &str) -> Result<Option<Observed>, Nf
     for reply in socket.dump(GETCHAIN, NFPROTO_INET, Attrs::default(), &action)? {
         chains.extend(chain(&reply, table).map_err(malformed)?);
     }
-    let mut filter = Attrs::default();
-    filter.text(RULE_TABLE, table);
-    for reply in socket.dump(GETRULE, NFPROTO_INET, filter, &action)? {
-        let Some((chain, rule)) = rule(&reply, table).map_err(malformed)? else {
-            continue;
-        };
+    for (chain, rule) in rules(socket, table)? {
         if let Some(chain) = chains.iter_mut().find(|it: &&mut ObservedChain| it.name == chain) {
             chain.rules.push(rule);
         }
     }
     Ok(Some(Observed { table: table.to_owned(), dormant, sets, chains, generation }))
+}
+
+/// The rules of a table, each with the name of its chain; nothing if there is no such table.
+pub fn rules(socket: &mut NftSocket, table: &str) -> Result<Vec<(String, ObservedRule)>, NftError> {
+    let action = format!("read the rules of table inet {table}");
+    let mut filter = Attrs::default();
+    filter.text(RULE_TABLE, table);
+    let mut rules = Vec::new();
+    for reply in socket.dump(GETRULE, NFPROTO_INET, filter, &action)? {
+        let rule = rule(&reply, table);
+        rules.extend(rule.map_err(|source| NftError::Malformed { action: action.clone(), source })?);
+    }
+    Ok(rules)
 }
 
 /// The number of rules in a table; none if there is no such table.

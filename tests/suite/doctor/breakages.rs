@@ -4,8 +4,9 @@ mod dns;
 mod node;
 mod others;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use minionet_core::doctor::CHECKS;
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, Pod, eventually};
 use nix::sys::signal::Signal;
@@ -15,6 +16,7 @@ use super::{PATIENT, expect_finding, wait_for_answers, wait_for_health};
 pub fn trials() -> Vec<Trial> {
     trials![
         every_breakage_is_named => [Need::Program("nft")],
+        every_check_has_a_breakage,
         breakages_of_dns_are_named,
         breakages_of_other_programs_are_named => [Need::Program("nft"), Need::Program("busybox"), Need::Program("perl")],
     ]
@@ -72,6 +74,23 @@ fn exec(bed: &Bed<'_>, line: &str) -> Result<()> {
 const CONFIG: &str = "/etc/minionet/minionet.toml";
 
 const LOSS: &str = "table inet loss\ndelete table inet loss";
+
+/// Checks that other tests provoke: `settings`, and `register::told` with a server of its own.
+const ELSEWHERE: [&str; 2] = ["cni-plugin", "registration"];
+
+fn every_check_has_a_breakage() -> Result<()> {
+    let provoked: Vec<&str> = [node::BREAKAGES, dns::BREAKAGES, others::BREAKAGES]
+        .iter()
+        .flat_map(|all| all.iter().map(|b| b.check))
+        .collect();
+    let lacking: Vec<&str> = CHECKS
+        .iter()
+        .map(|check| check.id)
+        .filter(|id| !provoked.contains(id) && !ELSEWHERE.contains(id))
+        .collect();
+    ensure!(lacking.is_empty(), "nobody provokes {lacking:?}");
+    Ok(())
+}
 
 fn every_breakage_is_named() -> Result<()> {
     run(node::BREAKAGES)

@@ -1,8 +1,8 @@
 //! Status while the daemon is down, stuck, or has never been there.
 
 use anyhow::{Result, ensure};
-use minionet_tests::{Trial, trials};
-use netns_testbed::{Cluster, eventually};
+use minionet_tests::{Need, Trial, trials};
+use netns_testbed::{Cluster, Node, eventually};
 use nix::sys::signal::Signal;
 
 use super::{PATIENT, cluster, peer, report, text};
@@ -13,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
         without_a_state_the_kernel_tells,
         a_daemon_that_never_ran_is_told,
         a_daemon_that_hangs_is_told,
+        another_user_is_told_what_only_root_can_see => [Need::Root, Need::Program("setpriv")],
     ]
 }
 
@@ -106,6 +107,51 @@ fn a_daemon_that_hangs_is_told() -> Result<()> {
             ensure!(text(node, &["status"])?.1 == 0);
             anyhow::Ok(())
         })?;
+        Ok(())
+    })
+}
+
+/// Runs `minionetd` as somebody without any right: its exit status, and both outputs.
+fn as_nobody(node: &Node, words: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let mut command = node.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
+    command.arg("--inh-caps=-all").arg(node.programs().join("minionetd")).args(words);
+    let output = command.output()?;
+    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    Ok((output.status.code(), text(output.stdout), text(output.stderr)))
+}
+
+fn another_user_is_told_what_only_root_can_see() -> Result<()> {
+    cluster().run(|cluster| {
+        let node = cluster.node(0);
+        let _pod = node.add_pod("web")?;
+        eventually("the state to be left", PATIENT, || {
+            ensure!(node.read("/run/minionet/state.json")?.contains("172.20.0.2"), "not yet");
+            anyhow::Ok(())
+        })?;
+        let (status, told, _) = as_nobody(node, &["status"])?;
+        ensure!(status == Some(3), "exit status {status:?}: {told}");
+        for part in [
+            "WARNING  whether minionetd runs can only be seen by root",
+            "WARNING  the pods can only be seen by root: call this with sudo",
+            "172.20.0.2  10.32.2.0/24  active",
+        ] {
+            ensure!(told.contains(part), "{told} lacks {part:?}");
+        }
+        // An empty list would say that there are no pods.
+        for words in [&["pods"][..], &["pods", "--json"]] {
+            let (status, told, errors) = as_nobody(node, words)?;
+            ensure!(status == Some(1) && told.is_empty(), "exit status {status:?}: {told}");
+            ensure!(
+                errors == "minionetd: the pods can only be seen by root: call this with sudo\n",
+                "{errors}"
+            );
+        }
+        let (status, _, errors) = as_nobody(node, &["trace", "10.32.2.7"])?;
+        ensure!(status == Some(1) && errors.contains("sudo minionetd trace 10.32.2.7"), "{errors}");
+        ensure!(errors.matches("not permitted").count() == 1, "{errors}");
+        let (status, _, errors) = as_nobody(node, &["doctor"])?;
+        ensure!(status == Some(1) && errors.contains("sudo minionetd doctor"), "{errors}");
         Ok(())
     })
 }

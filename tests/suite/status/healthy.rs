@@ -43,6 +43,10 @@ fn a_healthy_node_shows_everything_in_80_columns() -> Result<()> {
             ensure!(line.chars().count() <= 80, "wider than 80: {line}");
         }
         ensure!(!text.contains('\x1b'), "colours in a pipe: {text:?}");
+        ensure!(
+            text.starts_with("well     nothing is wrong; 2 of 2 peers answer through the tunnel\n"),
+            "{text}"
+        );
         for part in [
             "cluster   cncfdemo\n",
             "the overlay is formed\n",

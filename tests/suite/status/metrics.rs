@@ -1,6 +1,7 @@
 //! Metrics as they are served, compared with everything that speaks of them.
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Need, Trial, trials};
@@ -9,25 +10,27 @@ use serde_json::Value;
 
 use super::{PATIENT, cluster, get};
 
-const DASHBOARD: &str = include_str!("../../../packaging/prometheus/minionet-dashboard.json");
-const RULES: &str = include_str!("../../../packaging/prometheus/minionet.rules.yml");
+pub const DASHBOARD: &str = include_str!("../../../packaging/prometheus/minionet-dashboard.json");
+pub const RULES: &str = include_str!("../../../packaging/prometheus/minionet.rules.yml");
 const DOCUMENTATION: &str = include_str!("../../../docs/metrics.md");
 
 pub fn trials() -> Vec<Trial> {
     trials![
         metrics_pass_the_check_and_are_what_is_spoken_of => [Need::Program("promtool")],
+        what_is_dropped_and_what_is_cleaned_up_is_counted => [Need::Program("nft")],
         series_of_a_peer_vanish_with_it,
     ]
 }
 
-fn metrics(node: &Node) -> Result<String> {
+/// What a daemon serves.
+pub fn metrics(node: &Node) -> Result<String> {
     let (status, body) = get(node, "/metrics")?;
     ensure!(status == 200, "{status} {body}");
     Ok(body)
 }
 
 /// The value of a series.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
@@ -43,20 +46,22 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 fn metrics_pass_the_check_and_are_what_is_spoken_of() -> Result<()> {
-    cluster().config("metrics_every_peer = true").run(|cluster| {
+    // Nobody takes the updates of a node that registers itself, which is all that its metrics need.
+    cluster().config("metrics_every_peer = true\nregister = true").run(|cluster| {
         let node = cluster.node(0);
         let _pod = node.add_pod("web")?;
         let text = eventually("everything to be measured", PATIENT, || {
             let text = metrics(node)?;
             ensure!(value(&text, "minionet_probe_peers{state=\"alive\"}") == Some(2.0), "{text}");
             ensure!(families(&text).contains("minionet_peer_path_mtu_bytes"), "{text}");
+            ensure!(value(&text, "minionet_registration_failures").is_some_and(|n| n > 0.0), "{text}");
             anyhow::Ok(text)
         })?;
         let tool = Namespace::network_only("promtool")?;
         tool.exec_with_input(["promtool", "check", "metrics"], text.as_bytes())?;
         for (series, expected) in [
             ("minionet_ready", 1.0),
-            ("minionet_troubles", 0.0),
+            ("minionet_troubles", 1.0),
             ("minionet_pods", 1.0),
             ("minionet_pods_max", 253.0),
             ("minionet_peers{state=\"active\"}", 2.0),
@@ -66,6 +71,10 @@ fn metrics_pass_the_check_and_are_what_is_spoken_of() -> Result<()> {
             ("minionet_kernel_repairs_total{object=\"route\"}", 0.0),
             ("minionet_kernel_changes_total{object=\"fdb\"}", 2.0),
             ("minionet_peer_up{peer=\"172.20.0.3\"}", 1.0),
+            ("minionet_registered", 0.0),
+            ("minionet_packets_dropped_total{reason=\"not_a_member\"}", 0.0),
+            ("minionet_collector_removals_total{kind=\"dead\"}", 0.0),
+            ("minionet_collector_failures_total", 0.0),
         ] {
             ensure!(value(&text, series) == Some(expected), "{series}: {:?}", value(&text, series));
         }
@@ -74,6 +83,10 @@ fn metrics_pass_the_check_and_are_what_is_spoken_of() -> Result<()> {
             served.iter().copied().filter(|name| name.starts_with("minionet_")).collect();
         // Of a histogram, others speak by its parts.
         let known = |name: &str| {
+            // There is none before the first success.
+            if name == "minionet_registration_last_success_timestamp_seconds" {
+                return true;
+            }
             let parts = ["_bucket", "_sum", "_count"].into_iter().filter_map(|part| name.strip_suffix(part));
             served.contains(name) || parts.into_iter().any(|base| served.contains(base))
         };
@@ -128,6 +141,50 @@ fn series_of_a_peer_vanish_with_it() -> Result<()> {
             let text = metrics(node)?;
             ensure!(!text.contains("172.20.0.3"), "{text}");
             ensure!(value(&text, "minionet_peers{state=\"active\"}") == Some(1.0), "{text}");
+            anyhow::Ok(())
+        })?;
+        Ok(())
+    })
+}
+
+/// A VXLAN header (RFC 7348 section 5) with a network identifier, and nothing behind it.
+fn header(vni: u32) -> [u8; 8] {
+    let [_, a, b, c] = vni.to_be_bytes();
+    [0x08, 0, 0, 0, a, b, c, 0]
+}
+
+fn what_is_dropped_and_what_is_cleaned_up_is_counted() -> Result<()> {
+    cluster().config("collect_interval = \"100ms\"").run(|cluster| {
+        let (node, stranger) = (cluster.node(0), cluster.dns_host());
+        let send = |vni: u32, times: usize| -> Result<()> {
+            let socket = stranger.run(|| UdpSocket::bind("0.0.0.0:0"))?.context("open a socket")?;
+            for _ in 0..times {
+                socket.send_to(&header(vni), (node.address(), 4789))?;
+            }
+            Ok(())
+        };
+        send(4097, 5)?;
+        send(77, 3)?;
+        node.ip("route add 10.32.1.200 dev minionet proto 110")?;
+        eventually("all of it to be counted", PATIENT, || {
+            let text = metrics(node)?;
+            for (series, expected) in [
+                ("minionet_packets_dropped_total{reason=\"not_a_member\"}", 5.0),
+                ("minionet_packets_of_other_networks_total", 3.0),
+                ("minionet_packets_dropped_total{reason=\"pretends_to_be_a_node\"}", 0.0),
+                ("minionet_collector_removals_total{kind=\"route\"}", 1.0),
+            ] {
+                ensure!(value(&text, series) == Some(expected), "{series}: {:?}", value(&text, series));
+            }
+            anyhow::Ok(())
+        })?;
+        // What follows from what the rules counted, and where they are not, from nothing.
+        node.exec(["nft", "delete", "table", "inet", "minionet"])?;
+        eventually("the table and its counters anew", PATIENT, || {
+            let text = metrics(node)?;
+            let dropped = value(&text, "minionet_packets_dropped_total{reason=\"not_a_member\"}");
+            ensure!(dropped == Some(0.0), "{dropped:?}");
+            ensure!(value(&text, "minionet_kernel_repairs_total{object=\"nft\"}") == Some(1.0), "{text}");
             anyhow::Ok(())
         })?;
         Ok(())

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use super::table::wrap;
-use super::{Colour, Style};
+use super::{Colour, Style, registration};
 use crate::membership::NameView;
 use crate::plan::NodePlan;
 use crate::state::Dns;
-use crate::status::words::{ago, count, few, span};
 use crate::status::{Report, Running, Source};
+use crate::words::{ago, count, few, span};
 
 /// Columns of the names on the left.
 const MARGIN: usize = 10;
@@ -44,6 +44,10 @@ pub(super) fn text(report: &Report, style: Style) -> String {
     if let Some(dns) = &report.dns {
         self::dns(dns, report, &mut lines);
     }
+    let told = report.registration.iter().flat_map(|told| registration::lines(told, report.taken));
+    for (number, line) in told.enumerate() {
+        lines.add(if number == 0 { "register" } else { "" }, &line);
+    }
     lines.text
 }
 
@@ -58,8 +62,8 @@ pub(super) fn repairs(report: &Report, style: Style) -> String {
     lines.add(
         "repairs",
         &format!(
-            "{total}{kinds} in {} rounds{failed}; the last took {:.1} ms, the longest {:.1} ms",
-            rounds.count,
+            "{total}{kinds} in {}{failed}; the last took {:.1} ms, the longest {:.1} ms",
+            count(usize::try_from(rounds.count).unwrap_or(usize::MAX), "round"),
             rounds.last_duration * 1e3,
             rounds.longest_duration * 1e3
         ),
@@ -155,7 +159,7 @@ fn dns(dns: &Dns, report: &Report, lines: &mut Lines) {
         lines.add(if number == 0 { "dns" } else { "" }, &self::name(name, report.taken));
     }
     if dns.names.len() > NAMES {
-        lines.add("", &format!("and {} more names", dns.names.len() - NAMES));
+        lines.add("", &format!("and {}", count(dns.names.len() - NAMES, "more name")));
     }
     let limits = &dns.thresholds;
     let mut rule = format!(

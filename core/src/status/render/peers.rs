@@ -7,8 +7,8 @@ use super::{Colour, Style};
 use crate::membership::Liveness;
 use crate::probe::view::{Agreement, PathState, PeerProbe};
 use crate::state::Standing;
-use crate::status::words::span;
 use crate::status::{PeerReport, Report};
+use crate::words::span;
 
 const HEAD: [&str; 9] = ["PEER", "POD CIDR", "STATE", "SINCE", "KERNEL", "LOSS", "RTT", "MTU", "VERSION"];
 

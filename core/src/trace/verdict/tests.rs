@@ -49,6 +49,12 @@ fn check(evidence: &Evidence, lost_at: Option<Hop>, words: &[&str]) -> Trace {
 }
 
 #[test]
+fn every_hop_finds_its_own_stage() {
+    assert!(STAGES.iter().all(|stage| stage.hop.stage().hop == stage.hop));
+    assert!(STAGES.is_sorted_by_key(|stage| stage.hop));
+}
+
+#[test]
 fn a_packet_that_comes_back_was_everywhere() {
     let all = [OUT.as_slice(), &BACK].concat();
     let trace = check(&evidence(&all, Some(account(&Point::ALL))), None, &["10.32.2.7 answers"]);

@@ -24,8 +24,8 @@ pub fn text(journey: &Journey, evidence: &Evidence, trace: &Trace) -> String {
     let way = match evidence.way {
         Way::Here => "an address of this node".to_owned(),
         Way::Local => "a pod on this node".to_owned(),
-        Way::Tunnel => format!("on {}, through the tunnel", evidence.node),
-        Way::Direct => format!("on {}, without encapsulation", evidence.node),
+        Way::Tunnel => format!("{}, through the tunnel", whose(evidence)),
+        Way::Direct => format!("{}, without encapsulation", whose(evidence)),
     };
     // A string takes whatever is written to it.
     let _ = writeln!(out, "{} is {way}", paint.paint(Colour::Bold, &journey.asked.to_string()));
@@ -65,6 +65,11 @@ pub fn text(journey: &Journey, evidence: &Evidence, trace: &Trace) -> String {
         paragraph(&mut out, "remedy  ", 8, remedy);
     }
     out
+}
+
+/// What a target on another node is.
+fn whose(evidence: &Evidence) -> String {
+    if evidence.pod { format!("on {}", evidence.node) } else { format!("the node {}", evidence.node) }
 }
 
 /// A text whose lines are aligned behind a word of so many characters.

@@ -2,15 +2,29 @@
 
 use std::net::IpAddr;
 
+use anyhow::Result;
 use netns_testbed::{Fault, TcpAfterTruncation};
 use nix::sys::signal::Signal;
 
 use super::{Bed, Breakage, LOSS};
 use crate::overlay::ip;
 
-/// All DNS servers do something.
-fn servers(bed: &Bed<'_>, fault: impl Fn() -> Option<Fault>) {
-    bed.cluster.dns_servers().for_each(|server| server.set_fault(fault()));
+/// The first DNS server does something.
+fn first(bed: &Bed<'_>, fault: Fault) -> Result<()> {
+    bed.cluster.dns().set_fault(fault);
+    Ok(())
+}
+
+/// No DNS server does anything out of the ordinary any more.
+fn no_faults(bed: &Bed<'_>) -> Result<()> {
+    bed.cluster.dns_servers().for_each(|server| server.set_fault(None::<Fault>));
+    Ok(())
+}
+
+/// All servers list exactly these, with a TTL in seconds.
+fn list(bed: &Bed<'_>, addresses: &[IpAddr], ttl: u32) -> Result<()> {
+    let name = bed.cluster.dns_name();
+    bed.cluster.dns_servers().try_for_each(|server| Ok(server.set(&name, addresses, ttl)?))
 }
 
 fn all_addresses(bed: &Bed<'_>) -> Vec<IpAddr> {
@@ -30,42 +44,24 @@ pub const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         name: "a server that does not know the name",
-        break_it: |bed| {
-            bed.cluster.dns().set_fault(Fault::NxDomain);
-            Ok(())
-        },
-        mend_it: |bed| {
-            servers(bed, || None);
-            Ok(())
-        },
+        break_it: |bed| first(bed, Fault::NxDomain),
+        mend_it: no_faults,
         check: "dns-udp",
         verdict: "error",
         words: &["no such name", "add the addresses of all nodes"],
     },
     Breakage {
         name: "a server that is silent",
-        break_it: |bed| {
-            bed.cluster.dns().set_fault(Fault::Timeout);
-            Ok(())
-        },
-        mend_it: |bed| {
-            servers(bed, || None);
-            Ok(())
-        },
+        break_it: |bed| first(bed, Fault::Timeout),
+        mend_it: no_faults,
         check: "dns-udp",
         verdict: "error",
         words: &["172.20.0.253:53", "UDP port 53"],
     },
     Breakage {
         name: "truncation, and no TCP",
-        break_it: |bed| {
-            bed.cluster.dns().set_fault(Fault::Truncated(TcpAfterTruncation::Closed));
-            Ok(())
-        },
-        mend_it: |bed| {
-            servers(bed, || None);
-            Ok(())
-        },
+        break_it: |bed| first(bed, Fault::Truncated(TcpAfterTruncation::Closed)),
+        mend_it: no_faults,
         check: "dns-truncation",
         verdict: "error",
         words: &["truncates its answers", "open TCP port 53"],
@@ -85,18 +81,14 @@ pub const BREAKAGES: &[Breakage] = &[
         name: "random samples",
         break_it: |bed| {
             let many: Vec<IpAddr> = (1..=40).map(|host| IpAddr::from([172, 20, 0, host])).collect();
-            for server in bed.cluster.dns_servers() {
-                server.set(&bed.cluster.dns_name(), &many, 1)?;
-            }
-            servers(bed, || Some(Fault::RandomSubset(8)));
+            list(bed, &many, 1)?;
+            bed.cluster.dns_servers().for_each(|server| server.set_fault(Fault::RandomSubset(8)));
             bed.node.signal_daemon(Signal::SIGSTOP)?;
             Ok(bed.far.signal_daemon(Signal::SIGSTOP)?)
         },
         mend_it: |bed| {
-            servers(bed, || None);
-            for server in bed.cluster.dns_servers() {
-                server.set(&bed.cluster.dns_name(), &all_addresses(bed), 1)?;
-            }
+            no_faults(bed)?;
+            list(bed, &all_addresses(bed), 1)?;
             for node in bed.cluster.nodes() {
                 node.kill_daemon(Signal::SIGKILL)?;
                 node.exec(["rm", "-f", "/var/lib/minionet/peers.json"])?;
@@ -111,30 +103,16 @@ pub const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         name: "an answer that lives for an hour",
-        break_it: |bed| {
-            let addresses = all_addresses(bed);
-            bed.cluster
-                .dns_servers()
-                .try_for_each(|s| Ok(s.set(&bed.cluster.dns_name(), &addresses, 3600)?))
-        },
-        mend_it: |bed| {
-            let addresses = all_addresses(bed);
-            bed.cluster.dns_servers().try_for_each(|s| Ok(s.set(&bed.cluster.dns_name(), &addresses, 1)?))
-        },
+        break_it: |bed| list(bed, &all_addresses(bed), 3600),
+        mend_it: |bed| list(bed, &all_addresses(bed), 1),
         check: "dns-ttl",
         verdict: "warning",
         words: &["TTL of 3600 s", "5 to 60 seconds"],
     },
     Breakage {
         name: "servers that disagree",
-        break_it: |bed| {
-            bed.cluster.dns().set_fault(Fault::Partial(vec![ip("172.20.0.1")]));
-            Ok(())
-        },
-        mend_it: |bed| {
-            servers(bed, || None);
-            Ok(())
-        },
+        break_it: |bed| first(bed, Fault::Partial(vec![ip("172.20.0.1")])),
+        mend_it: no_faults,
         check: "dns-agreement",
         verdict: "warning",
         words: &["does not list 172.20.0.2"],
@@ -148,17 +126,23 @@ pub const BREAKAGES: &[Breakage] = &[
         words: &["not this one (172.20.0.1)", "add 172.20.0.1 to minions.cncfdemo.k8s."],
     },
     Breakage {
-        name: "a node outside of the plan",
+        name: "two addresses of this node are listed",
         break_it: |bed| {
-            bed.cluster
-                .dns_servers()
-                .try_for_each(|s| Ok(s.add(&bed.cluster.dns_name(), &[ip("172.21.0.9")])?))
+            bed.node.ip("addr add 172.20.0.77/24 dev eth0")?;
+            list(bed, &[all_addresses(bed), vec![ip("172.20.0.77")]].concat(), 1)
         },
         mend_it: |bed| {
-            bed.cluster
-                .dns_servers()
-                .try_for_each(|s| Ok(s.remove(&bed.cluster.dns_name(), &[ip("172.21.0.9")])?))
+            list(bed, &all_addresses(bed), 1)?;
+            Ok(bed.node.ip("addr del 172.20.0.77/24 dev eth0")?)
         },
+        check: "address",
+        verdict: "warning",
+        words: &["DNS lists other addresses of this node too: 172.20.0.77", "one address of each node"],
+    },
+    Breakage {
+        name: "a node outside of the plan",
+        break_it: |bed| list(bed, &[all_addresses(bed), vec![ip("172.21.0.9")]].concat(), 1),
+        mend_it: |bed| list(bed, &all_addresses(bed), 1),
         check: "members",
         verdict: "warning",
         words: &["172.21.0.9", "node_networks"],

@@ -39,6 +39,23 @@ pub const BREAKAGES: &[Breakage] = &[
         words: &["9000", "at most 1500"],
     },
     Breakage {
+        name: "an interface that is bridged through iptables",
+        break_it: |bed| {
+            bed.node.ip("link add br0 type bridge\nlink set br0 up\nlink set eth0 master br0\n\
+                         addr del 172.20.0.1/24 dev eth0\naddr add 172.20.0.1/24 dev br0\n\
+                         route add default via 172.20.0.254 dev br0\n")?;
+            Ok(bed.node.sysctl([("net.bridge.bridge-nf-call-iptables", "1")])?)
+        },
+        mend_it: |bed| {
+            bed.node.sysctl([("net.bridge.bridge-nf-call-iptables", "0")])?;
+            Ok(bed.node.ip("link del br0\naddr add 172.20.0.1/24 dev eth0\n\
+                            route add default via 172.20.0.254 dev eth0\n")?)
+        },
+        check: "bridge-netfilter",
+        verdict: "note",
+        words: &["frames of br0 go through iptables"],
+    },
+    Breakage {
         name: "the device is down",
         break_it: |bed| behind_its_back(bed, "link set minionet down"),
         mend_it: wake,
@@ -193,7 +210,32 @@ pub const BREAKAGES: &[Breakage] = &[
         mend_it: |bed| Ok(bed.far.start_daemon()?),
         check: "underlay",
         verdict: "warning",
-        words: &["the daemons of 1 of 1 peers", "systemctl status minionetd"],
+        words: &["1 of 1 peer has a daemon that does not answer", "systemctl status minionetd"],
+    },
+    Breakage {
+        name: "a peer that is silent through the tunnel",
+        break_it: |bed| Ok(bed.far.signal_daemon(Signal::SIGSTOP)?),
+        mend_it: |bed| Ok(bed.far.signal_daemon(Signal::SIGCONT)?),
+        check: "tunnel",
+        verdict: "warning",
+        words: &[
+            "1 of 1 peer does not answer through the tunnel: 172.20.0.2",
+            "the daemons there have to run",
+        ],
+    },
+    Breakage {
+        name: "a peer with another plan",
+        break_it: |bed| {
+            bed.far.write(CONFIG, "node_networks = [\"172.20.0.0/24\", \"172.21.0.0/24\"]\n")?;
+            Ok(bed.far.signal_daemon(Signal::SIGHUP)?)
+        },
+        mend_it: |bed| {
+            bed.far.exec(["rm", CONFIG])?;
+            Ok(bed.far.signal_daemon(Signal::SIGHUP)?)
+        },
+        check: "plans",
+        verdict: "error",
+        words: &["172.20.0.2 has another plan", "the same node_networks"],
     },
     Breakage {
         name: "the clock is behind",

@@ -1,9 +1,9 @@
-//! Times and lists in words.
+//! Times, numbers and lists in words, as all commands print them.
 
 use std::fmt::Display;
 
 /// How long it lasted, in one unit: `12 s`, `3 min`, `5 h`, `2 d`.
-pub(super) fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
@@ -13,12 +13,12 @@ pub(super) fn span(seconds: u64) -> String {
 }
 
 /// How long ago it was. A clock that was set back makes it now.
-pub(super) fn ago(now: u64, at: u64) -> String {
+pub fn ago(now: u64, at: u64) -> String {
     format!("{} ago", span(now.saturating_sub(at)))
 }
 
 /// The first few of several: `a, b and 7 more`.
-pub(super) fn few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
+pub fn few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
     const FEW: usize = 3;
     let more = items.len().saturating_sub(FEW);
     let text = items.take(FEW).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
@@ -26,8 +26,13 @@ pub(super) fn few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String
 }
 
 /// `1 peer`, `2 peers`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {}", choose(number, noun, &format!("{noun}s")))
+}
+
+/// The first for one of something, the second for none and for several: `is` and `are`.
+pub fn choose<'a>(number: usize, one: &'a str, several: &'a str) -> &'a str {
+    if number == 1 { one } else { several }
 }
 
 #[cfg(test)]
@@ -42,6 +47,12 @@ mod tests {
             assert_eq!(span(seconds), text);
         }
         assert_eq!(ago(5, 9), "0 s ago");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "peer")), ["0 peers", "1 peer", "2 peers"]);
+        assert_eq!([0, 1, 2].map(|n| choose(n, "is", "are")), ["are", "is", "are"]);
     }
 
     #[test]
