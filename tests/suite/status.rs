@@ -68,7 +68,7 @@ fn peer<'a>(report: &'a Value, address: &str) -> Result<&'a Value> {
 }
 
 /// Asks over TCP on loopback; the status and the body.
-fn get(host: &Namespace, path: &str) -> Result<(u16, String)> {
+pub fn get(host: &Namespace, path: &str) -> Result<(u16, String)> {
     request(host, &format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n"))
 }
 
