@@ -1,8 +1,11 @@
 # `make demo`: a cluster of minions with DNS, and pods that talk.  `make test`: all tests.
-# `make bench`: figures beside rivals and floors.
+# `make bench`: figures beside rivals and floors.  `make build`, `make deb`, `make image`: what is
+# installed, as programs, package and image.
 # All do the set-up on a fresh machine that has git, the Rust toolchain and iproute2.
 
 CARGO ?= cargo
+# Where cargo builds.
+OUT := $(or $(CARGO_TARGET_DIR),target)
 # Options of the demo, for example: make demo ARGS="--nodes 10 --ipv6 --json"
 ARGS ?=
 
@@ -14,7 +17,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || e
 # earlier run, as in `sudo cargo test`, has left files there that only root may replace.
 COMPILE := $(shell [ -z "$$(find target -maxdepth 4 ! -user "$$(id -u)" -print -quit 2>/dev/null)" ] || echo '$(AS_ROOT)')
 
-.PHONY: demo test bench lint build deb
+.PHONY: demo test bench lint build deb image
 
 # The demo needs no root where user namespaces are permitted; elsewhere only the program itself
 # gets it, so that nothing in target/ becomes root's.
@@ -51,10 +54,21 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# What is shipped: both programs, linked statically, in one directory. The plugin has a profile of
+# its own: its size and its start are paid for every pod.
 build:
-	$(CARGO) build --release
+	@scripts/need cc:gcc
+	$(CARGO) build --profile plugin -p minionet-plugin
+	$(CARGO) build --release -p minionet-daemon
+	@mkdir -p target/dist
+	cp "$$(ls $(OUT)/*/plugin/minionet)" "$$(ls $(OUT)/*/release/minionetd)" target/dist/
 
 # The Debian package, as target/minionet.deb.
 deb: build
 	@scripts/need dpkg-deb:dpkg xz:xz-utils
-	scripts/deb "$$(dirname target/*/release/minionetd)" target/minionet.deb
+	scripts/deb target/dist target/minionet.deb
+
+# The container image, as target/minionet-image.tar (OCI): `ctr -n k8s.io images import`,
+# `podman load --input` or `skopeo copy oci-archive:...` take it.
+image: build
+	scripts/image target/dist target/minionet-image.tar

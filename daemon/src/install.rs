@@ -17,8 +17,12 @@ use minionet_core::install::{self as core, Item, MANIFEST, Manifest, Step};
 use minionet_pods::heartbeat;
 
 use self::disk::Root;
-use self::payload::{Layout, Payload, SERVICE, payloads};
+use self::payload::{Layout, Payload, REGISTRATION, SERVICE, payloads};
 use crate::output;
+
+/// What makes a node a minion, and what makes it none: conditions of the unit.
+const MINION: &str = "/etc/sysconfig/kubernetes-minions";
+const MASTER: &str = "/etc/sysconfig/kubernetes-masters";
 
 /// There where systemd is the init system (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
@@ -187,13 +191,22 @@ fn start(root: &Root, now: bool, layout: &Layout) -> Result<()> {
         return output::say(&format!("next: {next}"));
     }
     systemctl(&["restart", SERVICE])?;
+    // A condition that does not hold is no failure to systemd.
+    if systemctl(&["show", "--value", "--property=ConditionResult", SERVICE])? == "no" {
+        bail!(
+            "everything is installed, and the service was not started: a node is a minion where {MINION} is, as with \
+             the line CLUSTER_NAME=<cluster>, and {MASTER} is not; then: systemctl start {SERVICE}"
+        );
+    }
     output::say(&format!("done: {next}"))
 }
 
 /// Stops the service; a daemon that somebody else started has to be stopped by them.
 fn stop() -> Result<()> {
     if Path::new(SYSTEMD).exists() {
-        // Where the service was never loaded, there is nothing to stop.
+        // Where a unit was never loaded, there is nothing to stop. The first goes while there still
+        // is a daemon, and with the link that enabled it, which is not installed.
+        let _not_loaded = systemctl(&["disable", "--now", REGISTRATION]);
         let _not_loaded = systemctl(&["stop", SERVICE]);
     }
     if heartbeat::is_alive(Path::new(RUN_DIR)) {
@@ -202,12 +215,13 @@ fn stop() -> Result<()> {
     Ok(())
 }
 
-fn systemctl(words: &[&str]) -> Result<()> {
+/// Runs `systemctl`; what it prints comes back.
+fn systemctl(words: &[&str]) -> Result<String> {
     let line = format!("systemctl {}", words.join(" "));
     let output = Command::new("systemctl").args(words).output();
     let output = output.with_context(|| format!("cannot execute {line}"))?;
     if !output.status.success() {
         bail!("{line} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,12 +1,14 @@
 //! What an operator does with a host: install, run as a service, upgrade, remove; and that the
 //! host is afterwards what it was.
 
+mod commands;
 mod container;
 mod deb;
 mod documents;
 mod install;
 mod service;
 mod traces;
+mod walk;
 
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         install::trials(),
         service::trials(),
         traces::trials(),
+        walk::trials(),
     ]
     .into_iter()
     .flatten()

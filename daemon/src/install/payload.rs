@@ -11,7 +11,11 @@ use crate::generate;
 /// Name of the service.
 pub const SERVICE: &str = "minionetd.service";
 
+/// Name of the unit that registers the machine; it is installed, and enabled by who wants it.
+pub const REGISTRATION: &str = "minionet-registration.service";
+
 const UNIT: &str = include_str!("../../../packaging/systemd/minionetd.service");
+const REGISTRATION_UNIT: &str = include_str!("../../../packaging/systemd/minionet-registration.service");
 const KUBELET: &str = include_str!("../../../packaging/systemd/10-minionet.conf");
 const SYSCTL: &str = include_str!("../../../packaging/sysctl/90-minionet.conf");
 const NETWORK: &str = include_str!("../../../packaging/networkd/10-minionet.network");
@@ -109,6 +113,7 @@ pub fn payloads(layout: &Layout, daemon: Vec<u8>, plugin: Vec<u8>) -> Vec<Payloa
         (format!("{systemd}/networkd.conf.d/90-minionet.conf"), NETWORKD),
         (format!("{etc}/NetworkManager/conf.d/90-minionet.conf"), NETWORK_MANAGER),
         (unit.clone(), UNIT),
+        (format!("{systemd}/system/{REGISTRATION}"), REGISTRATION_UNIT),
         (format!("{systemd}/system/kubelet.service.d/10-minionet.conf"), KUBELET),
     ] {
         let text = placed(text, &path, &layout.bin_dir);

@@ -7,11 +7,12 @@ use prost::Message;
 
 use super::grpc::{CallError, unary};
 use super::proto::{
-    ContainerConfig, ContainerId, CreateContainerRequest, Empty, ExecSyncRequest, ExecSyncResponse, Image,
-    ImageSpec, ImageStatusRequest, ImageStatusResponse, ListPodSandboxRequest, ListPodSandboxResponse,
-    PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStatusRequest, PodSandboxStatusResponse,
-    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, StatusRequest, StatusResponse,
-    StopContainerRequest, VersionRequest, VersionResponse,
+    ContainerConfig, ContainerId, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
+    CreateContainerRequest, Empty, ExecSyncRequest, ExecSyncResponse, Image, ImageSpec, ImageStatusRequest,
+    ImageStatusResponse, ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxConfig,
+    PodSandboxId, PodSandboxStatusRequest, PodSandboxStatusResponse, RunPodSandboxRequest,
+    RunPodSandboxResponse, RuntimeCondition, StatusRequest, StatusResponse, StopContainerRequest,
+    VersionRequest, VersionResponse,
 };
 
 /// How long a call may take: kubelet's own limit for RunPodSandbox, twice its
@@ -152,6 +153,16 @@ impl Client {
     pub fn start_container(&self, id: &str) -> Result<(), CallError> {
         let request = ContainerId { container_id: id.to_owned() };
         self.runtime::<Empty>("StartContainer", &request).map(drop)
+    }
+
+    /// The state of a container.
+    ///
+    /// # Errors
+    /// See [`CallError`]; also when the answer holds no status.
+    pub fn container_status(&self, id: &str) -> Result<ContainerStatus, CallError> {
+        let request = ContainerStatusRequest { container_id: id.to_owned() };
+        let answer: ContainerStatusResponse = self.runtime("ContainerStatus", &request)?;
+        answer.status.ok_or_else(|| missing("ContainerStatus", "status"))
     }
 
     /// Stops a container; it is killed after `grace` (whole seconds count).

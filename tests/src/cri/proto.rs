@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 
 mod container;
+mod rights;
 
 pub use container::*;
+pub use rights::*;
 
 /// Asks the runtime who it is.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -142,6 +144,9 @@ pub struct LinuxPodSandboxConfig {
     /// Cgroup under which the sandbox's own are made, as a path in the hierarchies.
     #[prost(string, tag = "1")]
     pub cgroup_parent: String,
+    /// Its rights.
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<LinuxSandboxSecurityContext>,
     /// Sysctls of the pod.
     #[prost(map = "string, string", tag = "3")]
     pub sysctls: HashMap<String, String>,
@@ -153,7 +158,7 @@ pub struct PodSandboxConfig {
     /// Who it is.
     #[prost(message, optional, tag = "1")]
     pub metadata: Option<PodSandboxMetadata>,
-    /// Host name inside; must not be empty.
+    /// Host name inside; must be empty on the node's network, and nowhere else.
     #[prost(string, tag = "2")]
     pub hostname: String,
     /// Directory for the logs of its containers; empty means none.

@@ -183,6 +183,7 @@ impl Runtime {
             hostname: name.to_owned(),
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent: format!("/{}", self.cgroup),
+                security_context: None,
                 sysctls: HashMap::new(),
             }),
             ..PodSandboxConfig::default()
@@ -205,8 +206,22 @@ impl Runtime {
             metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
             image: Some(ImageSpec { image: BUSYBOX_IMAGE.to_owned() }),
             command: command.iter().map(|&word| word.to_owned()).collect(),
+            ..ContainerConfig::default()
         };
-        let id = self.client.create_container(sandbox, &config, sandbox_config)?;
+        self.start_container(sandbox, sandbox_config, &config)
+    }
+
+    /// Creates and starts a container in a sandbox; returns its identifier.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn start_container(
+        &self,
+        sandbox: &str,
+        sandbox_config: &PodSandboxConfig,
+        config: &ContainerConfig,
+    ) -> Result<String, CallError> {
+        let id = self.client.create_container(sandbox, config, sandbox_config)?;
         self.client.start_container(&id)?;
         Ok(id)
     }
@@ -219,17 +234,17 @@ impl Runtime {
         Ok(self.supervisor.end()?)
     }
 
-    fn import_images(&self) -> Result<(), RuntimeError> {
-        let path = self.directory.path().join("images.tar");
-        let busybox = program("busybox")?;
-        let archive = image::archive(&busybox).map_err(prepare("the images"))?;
-        std::fs::write(&path, archive).map_err(prepare(&path.display().to_string()))?;
+    /// Imports an archive of images, and waits until CRI knows them by these references.
+    ///
+    /// # Errors
+    /// When containerd takes the archive not, or other references come of it.
+    pub fn import(&self, archive: &Path, references: &[&str]) -> Result<(), RuntimeError> {
         let output = self
             .command("ctr")
             .arg("--address")
             .arg(self.directory.path().join("containerd.sock"))
             .args(["--namespace", "k8s.io", "images", "import", "--snapshotter", "native"])
-            .arg(&path)
+            .arg(archive)
             .output()
             .map_err(prepare("ctr"))?;
         if !output.status.success() {
@@ -237,11 +252,19 @@ impl Runtime {
             return Err(RuntimeError::Import { output });
         }
         // CRI learns of the images by an event.
-        for reference in [PAUSE_IMAGE, BUSYBOX_IMAGE] {
+        for reference in references {
             poll::until(START, || self.client.image_status(reference).ok().flatten())
                 .ok_or_else(|| RuntimeError::Import { output: format!("CRI does not know {reference}") })?;
         }
         Ok(())
+    }
+
+    fn import_images(&self) -> Result<(), RuntimeError> {
+        let path = self.directory.path().join("images.tar");
+        let busybox = program("busybox")?;
+        let archive = image::archive(&busybox).map_err(prepare("the images"))?;
+        std::fs::write(&path, archive).map_err(prepare(&path.display().to_string()))?;
+        self.import(&path, &[PAUSE_IMAGE, BUSYBOX_IMAGE])
     }
 }
 

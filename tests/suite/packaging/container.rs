@@ -1,30 +1,39 @@
-//! The container image and the DaemonSet: what they say is carried out, with the rights and mounts
-//! that they give and no others.
+//! The container image and the DaemonSet: the image is what its recipe says, and the manifest is
+//! carried out by a container runtime as kubelet has it done.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Stdio};
+mod image;
+mod kubelet;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_core::config::SETTINGS;
-use minionet_tests::{Need, trials};
-use netns_testbed::{Cluster, Node, eventually};
+use minionet_tests::cri::proto::ContainerState;
+use minionet_tests::cri::{Options, Runtime};
+use minionet_tests::{CNI_PLUGINS, Need, trials};
+use netns_testbed::{Cluster, eventually};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use self::kubelet::Pod;
 use super::{LONG, bare};
 use crate::overlay::{everybody_reaches_everybody, pod_per_node};
+use crate::status::get;
 
 const CONTAINERFILE: &str = include_str!("../../../packaging/container/Containerfile");
 const MANIFEST: &str = include_str!("../../../packaging/kubernetes/minionet.yaml");
 
+/// The name that the manifest has for the image, as runtimes complete it.
+const IMAGE: &str = concat!("docker.io/library/minionet:", env!("CARGO_PKG_VERSION"));
+
 pub fn trials() -> Vec<Trial> {
-    trials![
+    let mut all = trials![
         the_manifest_agrees_with_itself_and_with_the_image,
-        a_node_works_with_what_the_daemonset_gives_it => [Need::Program("crun"), Need::Root],
-    ]
+        a_node_becomes_a_minion_by_the_daemonset_alone =>
+            [Need::ContainerRuntime, Need::CniPlugin("loopback"), Need::Program("nft")],
+    ];
+    all.extend(image::trials());
+    all
 }
 
 /// The documents of the manifest: the configuration and the DaemonSet.
@@ -91,135 +100,89 @@ fn the_manifest_agrees_with_itself_and_with_the_image() -> Result<()> {
     Ok(())
 }
 
-/// The root file system that the Containerfile describes.
-fn image(node: &Node) -> Result<TempDir> {
-    let root = tempfile::tempdir()?;
-    for copy in instructions("COPY") {
-        let (from, to) = copy.split_once(' ').context("two words")?;
-        let to = root.path().join(to.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().context("a directory")?)?;
-        fs::copy(node.programs().join(from), &to)?;
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(root)
-}
-
-/// What a runtime makes of a container of the DaemonSet: the defaults of containerd, with what the
-/// manifest adds.
-fn bundle(root: &Path, spec: &Value, container: &Value, environment: &[String]) -> Result<TempDir> {
-    let bundle = tempfile::tempdir()?;
-    let kind = |kind: &str, at: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    let mut mounts = vec![
-        kind("proc", "/proc", &["nosuid", "noexec", "nodev"]),
-        kind("tmpfs", "/dev", &["nosuid", "mode=755"]),
-        kind("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
-    ];
-    // The kubelet's copy of the node's resolv.conf.
-    mounts.push(
-        json!({"destination": "/etc/resolv.conf", "source": "/etc/resolv.conf", "options": ["rbind", "ro"]}),
-    );
-    for mount in list(&container["volumeMounts"]) {
-        let volume = list(&spec["volumes"]).into_iter().find(|volume| volume["name"] == mount["name"]);
-        let path = volume.context("a volume")?["hostPath"]["path"].clone();
-        let write = if mount["readOnly"] == true { "ro" } else { "rw" };
-        let spread = if mount["mountPropagation"] == "HostToContainer" { "rslave" } else { "rprivate" };
-        mounts.push(
-            json!({"destination": mount["mountPath"], "source": path, "options": ["rbind", spread, write]}),
-        );
-    }
-    let capabilities: Vec<String> = words(&container["securityContext"]["capabilities"]["add"])
-        .iter()
-        .map(|c| format!("CAP_{c}"))
-        .collect();
-    let entry: Vec<String> = serde_json::from_str(instructions("ENTRYPOINT").next().context("ENTRYPOINT")?)?;
-    let arguments = [entry, words(&container["args"])].concat();
-    let config = json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0},
-            "args": arguments,
-            "env": environment,
-            "cwd": "/",
-            "noNewPrivileges": true,
-            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
-        },
-        "root": {"path": root, "readonly": true},
-        "mounts": mounts,
-        "linux": {
-            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-            "rootfsPropagation": "rslave",
-        },
-    });
-    fs::write(bundle.path().join("config.json"), config.to_string())?;
-    Ok(bundle)
-}
-
-/// A container that runs; it ends when this is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a container in the foreground, without control groups, which are not at issue.
-fn start(node: &Node, bundle: &Path, name: &str) -> Result<Running> {
-    let mut command = node.command("crun");
-    command.args(["--cgroup-manager=disabled", "--root=/run/crun", "run", "--bundle"]).arg(bundle).arg(name);
-    let log = fs::File::create(bundle.join("log"))?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(Running(node.spawn(command)?))
-}
-
-fn a_node_works_with_what_the_daemonset_gives_it() -> Result<()> {
+/// What a runtime, kubelet and the daemon do of the two containers, up to pods that talk.
+fn a_node_becomes_a_minion_by_the_daemonset_alone() -> Result<()> {
     let (config, set) = documents()?;
-    let spec = &set["spec"]["template"]["spec"];
-    let settings = config["data"].as_object().context("settings")?;
-    let environment: Vec<String> = settings
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
-        .collect();
     let cluster = Cluster::builder("cncfdemo").nodes(2).start_without_daemons()?;
     cluster.node(1).start_daemon()?;
     let node = cluster.node(0);
     bare(node)?;
     node.exec(["mount", "--make-rshared", "/"])?;
-    // crun looks at what is mounted there, also where it makes no control groups.
-    node.exec(["mount", "-t", "tmpfs", "tmpfs", "/sys/fs/cgroup"])?;
-    for volume in list(&spec["volumes"]) {
-        if volume["hostPath"]["type"] == "DirectoryOrCreate" {
-            node.exec(["mkdir", "-p", volume["hostPath"]["path"].as_str().context("a path")?])?;
-        }
-    }
-    let root = image(node)?;
-    let plugin = bundle(root.path(), spec, &spec["initContainers"][0], &[])?;
-    let status = start(node, plugin.path(), "plugin")?.0.wait()?;
-    ensure!(status.success(), "{}", fs::read_to_string(plugin.path().join("log"))?);
-    ensure!(node.exists("/opt/cni/bin/minionet")? && !node.exists("/var/lib/minionet/installed.json")?);
-    let daemon = bundle(root.path(), spec, &spec["containers"][0], &environment)?;
-    let _running = start(node, daemon.path(), "daemon")?;
-    let log = || fs::read_to_string(daemon.path().join("log")).unwrap_or_default();
-    let probe: Vec<String> = words(&spec["containers"][0]["readinessProbe"]["exec"]["command"]);
-    let exec = ["crun", "--cgroup-manager=disabled", "--root=/run/crun", "exec", "daemon"].map(str::to_owned);
-    eventually("the container to be ready", LONG, || {
-        let said = node.exec(exec.iter().chain(&probe)).with_context(log)?;
-        ensure!(said.trim() == "the overlay is formed", "{said}");
+    // The plugin is looked for where the manifest puts it, and is not there yet.
+    let plugins = tempfile::tempdir()?;
+    std::os::unix::fs::symlink("/opt/cni/bin/minionet", plugins.path().join("minionet"))?;
+    let options = Options {
+        cni_bin: vec![plugins.path().to_owned(), PathBuf::from(CNI_PLUGINS)],
+        cni_conf: PathBuf::from("/etc/cni/net.d"),
+    };
+    let runtime = Runtime::start(&options, |program| node.command(program))?;
+    let client = runtime.client();
+    let archive = image::build(plugins.path())?;
+    runtime.import(&archive, &[IMAGE])?;
+    ensure!(!client.network_ready()?.status && !node.exists("/opt/cni/bin/minionet")?);
+
+    let pod = Pod::of(&set, &config)?;
+    pod.make_directories(node)?;
+    let sandbox_config = pod.sandbox(runtime.pod("minionet"));
+    let sandbox = client.run_pod_sandbox(&sandbox_config)?;
+    let run = |container: &Value| -> Result<String> {
+        Ok(runtime.start_container(&sandbox, &sandbox_config, &pod.container(container)?)?)
+    };
+    let first = run(&pod.spec()["initContainers"][0])?;
+    eventually("the first container to end", LONG, || {
+        let status = client.container_status(&first)?;
+        ensure!(status.state == ContainerState::Exited as i32 && status.exit_code == 0, "{status:?}");
         anyhow::Ok(())
     })?;
+    ensure!(node.exists("/opt/cni/bin/minionet")? && !node.exists("/var/lib/minionet/installed.json")?);
+
+    let main = &pod.spec()["containers"][0];
+    let daemon = run(main)?;
+    let probe = words(&main["readinessProbe"]["exec"]["command"]);
+    let probe: Vec<&str> = probe.iter().map(String::as_str).collect();
+    eventually("the container to be ready", LONG, || {
+        let output = client.exec_sync(&daemon, &probe, LONG)?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        ensure!(output.exit_code == 0 && said.trim() == "the overlay is formed", "{said}");
+        anyhow::Ok(())
+    })?;
+    let alive = main["livenessProbe"]["httpGet"]["path"].as_str().context("a path")?;
+    ensure!(get(node, alive)?.0 == 200);
     cluster.wait_ready()?;
     everybody_reaches_everybody(&pod_per_node(&cluster)?)?;
     ensure!(node.read("/proc/sys/net/ipv4/ip_forward")?.trim() == "1");
     ensure!(node.read("/proc/sys/net/ipv4/conf/minionet/accept_redirects")?.trim() == "0");
-    // The collector sees that a pod's namespace is gone.
-    node.add_pod("dead")?.vanish()?;
-    eventually("the collector to find the dead pod", LONG, || {
-        let records = node.exec(["ls", "/run/minionet/attachments"])?;
-        ensure!(records.lines().count() == 1, "{records}: {}", log());
+
+    // The runtime reads the list and executes the plugin, both of which containers wrote.
+    eventually("the runtime to see the network", LONG, || {
+        let ready = client.network_ready()?;
+        ensure!(ready.status, "{ready:?}");
         anyhow::Ok(())
     })?;
-    Ok(())
+    let far = cluster.node(1).add_pod("far")?;
+    let config = runtime.pod("web");
+    let web = client.run_pod_sandbox(&config)?;
+    let shell = runtime.run_container(&web, &config, "main", &[])?;
+    let ping = ["ping", "-c", "1", &far.address().to_string()].map(str::to_owned);
+    let ping: Vec<&str> = ping.iter().map(String::as_str).collect();
+    eventually("the far pod to answer", LONG, || {
+        let output = client.exec_sync(&shell, &ping, LONG)?;
+        ensure!(output.exit_code == 0, "{}", String::from_utf8_lossy(&output.stdout));
+        anyhow::Ok(())
+    })?;
+    client.stop_pod_sandbox(&web)?;
+
+    // The collector sees that a pod's namespace is gone.
+    let records = || anyhow::Ok(node.exec(["ls", "/run/minionet/attachments"])?.lines().count());
+    let before = records()?;
+    node.add_pod("dead")?.vanish()?;
+    eventually("the collector to find the dead pod", LONG, || {
+        ensure!(records()? == before, "{} records, and before {before}", records()?);
+        anyhow::Ok(())
+    })?;
+    // The pod of the DaemonSet goes, and the overlay stays.
+    client.stop_pod_sandbox(&sandbox)?;
+    ensure!(node.exec(["ip", "link", "show", "minionet"]).is_ok());
+    Ok(runtime.stop()?)
 }

@@ -6,23 +6,13 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
-use netns_testbed::{Cluster, Node};
-use nix::sys::signal::Signal;
-
-use super::bare;
+use netns_testbed::Cluster;
 
 /// The directory of the documentation.
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
-/// Where an operator's shell looks for programs.
-const SEARCH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How a command ends that is executed here.
-const TESTED: &str = "  # tested";
-
 pub fn trials() -> Vec<Trial> {
     trials![
-        commands_that_are_marked_as_tested_work_as_they_stand,
         the_reference_of_the_settings_is_what_the_program_prints,
         links_between_documents_lead_somewhere,
         completions_and_manual_pages_are_understood_by_their_readers => [Need::Program("bash")],
@@ -31,55 +21,6 @@ pub fn trials() -> Vec<Trial> {
 
 fn document(name: &str) -> Result<String> {
     fs::read_to_string(format!("{DOCS}/{name}")).with_context(|| format!("docs/{name}"))
-}
-
-/// The lines of a document's blocks of commands.
-fn commands(text: &str) -> Vec<&str> {
-    let mut inside = false;
-    let mut found = Vec::new();
-    for line in text.lines().map(str::trim) {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => found.push(line),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Executes what is marked; in the place of systemd, which starts and stops, stands the testbed.
-fn follow(node: &Node, name: &str) -> Result<usize> {
-    let text = document(name)?;
-    let mut done = 0;
-    for line in commands(&text) {
-        if line == "systemctl start minionetd" {
-            node.start_daemon()?;
-        } else if line == "systemctl stop minionetd" {
-            node.kill_daemon(Signal::SIGTERM)?;
-        } else if let Some(command) = line.strip_suffix(TESTED) {
-            let script = format!("cd {} && {command}", node.programs().display());
-            // As in an operator's shell, which knows nothing of tests.
-            node.exec(["env", "-i", SEARCH, "sh", "-c", &script]).with_context(|| {
-                format!("docs/{name}: {command}; the daemon's log: {}", node.log().unwrap_or_default())
-            })?;
-            done += 1;
-        }
-    }
-    Ok(done)
-}
-
-fn commands_that_are_marked_as_tested_work_as_they_stand() -> Result<()> {
-    let cluster = Cluster::builder("cncfdemo").nodes(1).start_without_daemons()?;
-    let node = cluster.node(0);
-    bare(node)?;
-    node.exec(["rm", "-r", "/etc/sysconfig"])?;
-    ensure!(follow(node, "install.md")? >= 8);
-    cluster.wait_ready()?;
-    node.add_pod("web")?.delete()?;
-    ensure!(follow(node, "operations.md")? >= 3);
-    ensure!(!node.exists("/usr/local/bin/minionetd")? && !node.exists("/run/minionet")?);
-    Ok(())
 }
 
 fn the_reference_of_the_settings_is_what_the_program_prints() -> Result<()> {

@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         the_service_runs_with_the_rights_that_its_unit_leaves_it => [Need::Systemd],
         kubelet_waits_for_the_overlay_and_not_for_ever => [Need::Systemd],
         a_daemon_that_hangs_is_restarted => [Need::Systemd],
+        installing_starts_and_uninstalling_stops_what_runs => [Need::Systemd],
     ]
 }
 
@@ -178,4 +179,61 @@ fn a_daemon_that_hangs_is_restarted() -> Result<()> {
         anyhow::Ok(())
     })?;
     wait_for_status(&systemd, "formed")
+}
+
+/// `install --now` and `uninstall` as they are typed, beside a systemd that they talk to.
+fn installing_starts_and_uninstalling_stops_what_runs() -> Result<()> {
+    let cluster = Cluster::builder("cncfdemo").nodes(1).start_without_daemons()?;
+    let node = cluster.node(0);
+    bare(node)?;
+    node.write(
+        "/run/systemd/system/minionetd.service.d/log.conf",
+        format!("[Service]\nStandardError=append:{DAEMON_LOG}\n"),
+    )?;
+    let systemd = Systemd::start(node, &[])?;
+    let program = node.programs().join("minionetd").display().to_string();
+    let minionetd =
+        |words: &[&str]| systemd.exec([program.as_str()].into_iter().chain(words.iter().copied()));
+    // A host that is no minion gets everything, and is told why nothing runs.
+    node.exec(["mv", "/etc/sysconfig", "/run/sysconfig"])?;
+    let error = minionetd(&["install", "--now"]).unwrap_err().to_string();
+    ensure!(
+        error.contains("the service was not started") && error.contains("CLUSTER_NAME=<cluster>"),
+        "{error}"
+    );
+    ensure!(node.exists("/opt/cni/bin/minionet")?);
+    ensure!(systemd.property(SERVICE, "ActiveState")? == "inactive");
+    // One that is a minion gets it started, and what is installed again is started anew.
+    node.exec(["mv", "/run/sysconfig", "/etc/sysconfig"])?;
+    let said = minionetd(&["install", "--now"])?;
+    ensure!(said.contains("done: systemctl restart minionetd.service"), "{said}");
+    wait_for_status(&systemd, "formed")?;
+    let first = systemd.property(SERVICE, "MainPID")?;
+    minionetd(&["install", "--now"])?;
+    wait_for_status(&systemd, "formed")?;
+    ensure!(systemd.property(SERVICE, "MainPID")? != first);
+    // Without --now the service is left alone, and the operator is told what to do.
+    let second = systemd.property(SERVICE, "MainPID")?;
+    let said = minionetd(&["install"])?;
+    ensure!(said.contains("next: systemctl restart minionetd.service"), "{said}");
+    ensure!(systemd.property(SERVICE, "MainPID")? == second);
+    // The second unit is there for who wants it, and goes with the link that enabled it.
+    systemd.systemctl(["enable", "minionet-registration.service"])?;
+    let wants = "/etc/systemd/system/multi-user.target.wants";
+    ensure!(node.exists(&format!("{wants}/minionet-registration.service"))?);
+    // A dry run stops nothing.
+    minionetd(&["uninstall", "--dry-run"])?;
+    ensure!(systemd.property(SERVICE, "MainPID")? == second);
+    let said = minionetd(&["uninstall"])?;
+    ensure!(!said.contains("keep"), "{said}");
+    ensure!(
+        systemd.property(SERVICE, "ActiveState")? == "inactive"
+            && systemd.property(SERVICE, "LoadState")? == "not-found"
+    );
+    ensure!(!node.exists(wants)? && !node.exists("/usr/local/bin/minionetd")?);
+    // The overlay stays for pods that run, until it is cleaned up.
+    ensure!(node.exec(["ip", "link", "show", "minionet"]).is_ok());
+    minionetd(&["cleanup"])?;
+    ensure!(node.exec(["ip", "link", "show", "minionet"]).is_err() && !node.exists("/var/lib/minionet")?);
+    Ok(())
 }

@@ -33,10 +33,11 @@ pub fn trials() -> Vec<Trial> {
 
 /// Everything on a host that could be a trace.
 #[derive(PartialEq)]
-struct Host(BTreeMap<String, String>);
+pub struct Host(BTreeMap<String, String>);
 
 impl Host {
-    fn read(node: &Node) -> Result<Self> {
+    /// Looks at all of it.
+    pub fn read(node: &Node) -> Result<Self> {
         let mut all = BTreeMap::new();
         for (name, command) in [
             ("links", "ip -d -j link show"),
@@ -100,7 +101,7 @@ fn settings(directory: &Path) -> Result<BTreeMap<PathBuf, String>> {
 }
 
 /// Waits until what minionet made known to the kernel's own bookkeeping has settled, and compares.
-fn expect_same(node: &Node, before: &Host) -> Result<()> {
+pub fn expect_same(node: &Node, before: &Host) -> Result<()> {
     eventually("the host to be as it was", LONG, || {
         let after = Host::read(node)?;
         ensure!(*before == after, "{}", before.differences(&after));

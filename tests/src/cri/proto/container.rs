@@ -1,6 +1,6 @@
 //! Messages about containers and their images.
 
-use super::PodSandboxConfig;
+use super::{KeyValue, LinuxContainerConfig, Mount, PodSandboxConfig};
 
 /// Names an image.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -33,6 +33,18 @@ pub struct ContainerConfig {
     /// Its command, in place of the image's entry point.
     #[prost(string, repeated, tag = "3")]
     pub command: Vec<String>,
+    /// Arguments, in place of the image's.
+    #[prost(string, repeated, tag = "4")]
+    pub args: Vec<String>,
+    /// Its environment.
+    #[prost(message, repeated, tag = "6")]
+    pub envs: Vec<KeyValue>,
+    /// What it sees of the node.
+    #[prost(message, repeated, tag = "7")]
+    pub mounts: Vec<Mount>,
+    /// The Linux part.
+    #[prost(message, optional, tag = "15")]
+    pub linux: Option<LinuxContainerConfig>,
 }
 
 /// Creates a container in a sandbox.
@@ -67,6 +79,50 @@ pub struct StopContainerRequest {
     /// Seconds of grace before it is killed.
     #[prost(int64, tag = "2")]
     pub timeout: i64,
+}
+
+/// Asks for the state of one container.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ContainerStatusRequest {
+    /// Identifier of the container.
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+}
+
+/// Answer to [`ContainerStatusRequest`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ContainerStatusResponse {
+    /// The state.
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<ContainerStatus>,
+}
+
+/// Whether a container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum ContainerState {
+    /// It was never started.
+    Created = 0,
+    /// It runs.
+    Running = 1,
+    /// It ended.
+    Exited = 2,
+    /// The runtime does not know.
+    Unknown = 3,
+}
+
+/// The state of a container.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ContainerStatus {
+    /// Identifier of the container.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// Whether it runs.
+    #[prost(enumeration = "ContainerState", tag = "3")]
+    pub state: i32,
+    /// How it ended.
+    #[prost(int32, tag = "7")]
+    pub exit_code: i32,
 }
 
 /// Runs a command in a container and waits for its end.
