@@ -52,8 +52,6 @@ impl Shape {
 
 /// The pair.
 pub struct Pair {
-    /// How it is joined.
-    pub shape: Shape,
     /// Where traffic begins and where it ends.
     pub ends: [Namespace; 2],
     /// The address of the second end.
@@ -76,7 +74,7 @@ impl Pair {
         }
         let ends = hosts.each_ref().map(|host| host.namespace().clone());
         let target = Ipv4Addr::new(172, 20, 0, 2).into();
-        let mut pair = Pair { shape, ends, target, hosts, children: Vec::new(), _dns: None };
+        let mut pair = Pair { ends, target, hosts, children: Vec::new(), _dns: None };
         match shape {
             Shape::Nodes => {}
             Shape::Minionet => pair.minionet(programs, "")?,
