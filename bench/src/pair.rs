@@ -247,11 +247,17 @@ fn routed_pod(k: usize, mtu: u32, pod: &str) -> Lines {
     Lines { host, fdb: String::new(), pod, nft: String::new() }
 }
 
-/// With the chains that kube-proxy brings to every node, empty: that they are there makes the kernel
-/// track connections (`nf_ct_netns_get`, which every chain of the type nat calls).
+/// With the least of what kube-proxy brings to every node: one rule that can masquerade makes the
+/// kernel track every connection (`nft_masq_init` calls `nf_ct_netns_get`, net/netfilter/nft_masq.c;
+/// chains of the type nat alone do not). Nothing carries the mark, so nothing is translated, and
+/// the chains are asked about the first packet of a connection only.
 fn tracked(lines: Lines) -> Lines {
-    let chains = [("prerouting", -100), ("output", -100), ("postrouting", 100)];
-    let chain = |(hook, priority)| format!("chain {hook} {{ type nat hook {hook} priority {priority}; }}\n");
-    let nft = format!("table ip kube-proxy {{\n{}}}\n", chains.map(chain).concat());
-    Lines { nft, ..lines }
+    let nft = "table ip kube-proxy {\n\
+         chain prerouting { type nat hook prerouting priority -100; }\n\
+         chain output { type nat hook output priority -100; }\n\
+         chain postrouting { type nat hook postrouting priority 100;\n\
+           meta mark & 0x4000 == 0x4000 masquerade\n\
+         }\n\
+       }\n";
+    Lines { nft: nft.into(), ..lines }
 }
