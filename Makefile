@@ -42,7 +42,7 @@ test:
 # What is measured is built as it is shipped: the plugin, and the floor beside it, in the profile
 # of its own. Without ARGS every row is measured, and BENCHMARKS.md renewed.
 bench:
-	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables:iptables iperf3:iperf3 sockperf:sockperf \
+	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables:iptables iperf3:iperf3 \
 	  /usr/lib/cni/bridge:containernetworking-plugins
 	@$(CARGO) build --profile plugin -p minionet-plugin -p minionet-floor
 	@$(CARGO) build --release -p minionet-daemon -p minionet-bench

@@ -40,11 +40,6 @@ fn rivals() -> String {
             Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", name]).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let all = [
-        package("containernetworking-plugins"),
-        version("ip", "-V"),
-        version("iperf3", "--version"),
-        package("sockperf"),
-    ];
+    let all = [package("containernetworking-plugins"), version("ip", "-V"), version("iperf3", "--version")];
     all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

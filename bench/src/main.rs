@@ -5,6 +5,7 @@
 //! targets of them ([`finding`]), and those are shown ([`report`], [`plot`]).
 
 mod crowd;
+mod echo;
 mod finding;
 mod machine;
 mod measure;

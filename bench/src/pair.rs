@@ -24,6 +24,12 @@ pub enum Shape {
     Bridge,
     /// Routed pods and VXLAN, without any rules.
     Routed,
+    /// The same on nodes that track connections, as all do that kube-proxy runs on.
+    RoutedTracked,
+    /// Routed pods without VXLAN and without any rules.
+    Direct,
+    /// The same on nodes that track connections.
+    DirectTracked,
     /// The nodes themselves, without pods.
     Nodes,
 }
@@ -36,6 +42,9 @@ impl Shape {
             Shape::MinionetPlain => "minionet, no encapsulation",
             Shape::Bridge => "bridge + VXLAN",
             Shape::Routed => "routed + VXLAN",
+            Shape::RoutedTracked => "routed + VXLAN + connection tracking",
+            Shape::Direct => "routed",
+            Shape::DirectTracked => "routed + connection tracking",
             Shape::Nodes => "node to node",
         }
     }
@@ -43,8 +52,6 @@ impl Shape {
 
 /// The pair.
 pub struct Pair {
-    /// How it is joined.
-    pub shape: Shape,
     /// Where traffic begins and where it ends.
     pub ends: [Namespace; 2],
     /// The address of the second end.
@@ -67,13 +74,16 @@ impl Pair {
         }
         let ends = hosts.each_ref().map(|host| host.namespace().clone());
         let target = Ipv4Addr::new(172, 20, 0, 2).into();
-        let mut pair = Pair { shape, ends, target, hosts, children: Vec::new(), _dns: None };
+        let mut pair = Pair { ends, target, hosts, children: Vec::new(), _dns: None };
         match shape {
             Shape::Nodes => {}
             Shape::Minionet => pair.minionet(programs, "")?,
             Shape::MinionetPlain => pair.minionet(programs, "encapsulation = \"never\"")?,
             Shape::Bridge => pair.by_hand("10.244", bridge)?,
             Shape::Routed => pair.by_hand("10.32", routed)?,
+            Shape::RoutedTracked => pair.by_hand("10.32", |k, other, pod| tracked(routed(k, other, pod)))?,
+            Shape::Direct => pair.by_hand("10.32", direct)?,
+            Shape::DirectTracked => pair.by_hand("10.32", |k, other, pod| tracked(direct(k, other, pod)))?,
         }
         Ok(pair)
     }
@@ -202,23 +212,52 @@ fn bridge(k: usize, other: usize, pod: &str) -> Lines {
 
 /// What minionet makes, without its rules.
 fn routed(k: usize, other: usize, pod: &str) -> Lines {
-    let (outer, inner) = (format!("0e:aa:00:00:00:0{k}"), format!("0e:bb:00:00:00:0{k}"));
-    let host = format!(
+    let vxlan = format!(
         "link add vx address 0e:6d:00:00:00:0{k} mtu 1450 type vxlan id 4097 dstport 4789 local 172.20.0.{k} nolearning\n\
          link set vx addrgenmode none\n\
          addr add 10.32.{k}.1/32 dev vx\n\
          link set vx up\n\
          neigh add 10.32.{other}.1 lladdr 0e:6d:00:00:00:0{other} dev vx nud permanent\n\
-         route add 10.32.{other}.0/24 via 10.32.{other}.1 dev vx onlink\n\
-         link add veth0 address {outer} mtu 1450 type veth peer name eth0 address {inner} mtu 1450 netns {pod}\n\
+         route add 10.32.{other}.0/24 via 10.32.{other}.1 dev vx onlink\n"
+    );
+    let fdb = format!("fdb add 0e:6d:00:00:00:0{other} dev vx dst 172.20.0.{other} self permanent\n");
+    let pod = routed_pod(k, 1450, pod);
+    Lines { host: vxlan + &pod.host, fdb, ..pod }
+}
+
+/// What minionet makes in the mode without encapsulation, without its rules.
+fn direct(k: usize, other: usize, pod: &str) -> Lines {
+    let pod = routed_pod(k, 1500, pod);
+    Lines { host: format!("route add 10.32.{other}.0/24 via 172.20.0.{other}\n{}", pod.host), ..pod }
+}
+
+/// A pod that is routed, on its own.
+fn routed_pod(k: usize, mtu: u32, pod: &str) -> Lines {
+    let (outer, inner) = (format!("0e:aa:00:00:00:0{k}"), format!("0e:bb:00:00:00:0{k}"));
+    let host = format!(
+        "link add veth0 address {outer} mtu {mtu} type veth peer name eth0 address {inner} mtu {mtu} netns {pod}\n\
          link set veth0 up\n\
          neigh add 10.32.{k}.5 lladdr {inner} dev veth0 nud permanent\n\
          route add 10.32.{k}.5/32 dev veth0 scope link\n"
     );
-    let fdb = format!("fdb add 0e:6d:00:00:00:0{other} dev vx dst 172.20.0.{other} self permanent\n");
     let pod = format!(
         "addr add 10.32.{k}.5/32 dev eth0\nlink set eth0 up\nneigh add 10.32.{k}.1 lladdr {outer} dev eth0 nud permanent\n\
          route add 10.32.{k}.1 dev eth0 scope link\nroute add default via 10.32.{k}.1\n"
     );
-    Lines { host, fdb, pod, nft: String::new() }
+    Lines { host, fdb: String::new(), pod, nft: String::new() }
+}
+
+/// With the least of what kube-proxy brings to every node: one rule that can masquerade makes the
+/// kernel track every connection (`nft_masq_init` calls `nf_ct_netns_get`, net/netfilter/nft_masq.c;
+/// chains of the type nat alone do not). Nothing carries the mark, so nothing is translated, and
+/// the chains are asked about the first packet of a connection only.
+fn tracked(lines: Lines) -> Lines {
+    let nft = "table ip kube-proxy {\n\
+         chain prerouting { type nat hook prerouting priority -100; }\n\
+         chain output { type nat hook output priority -100; }\n\
+         chain postrouting { type nat hook postrouting priority 100;\n\
+           meta mark & 0x4000 == 0x4000 masquerade\n\
+         }\n\
+       }\n";
+    Lines { nft: nft.into(), ..lines }
 }

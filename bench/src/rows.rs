@@ -26,7 +26,6 @@ pub const NEEDS: &[(&str, &str)] = &[
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("iperf3", "iperf3"),
-    ("sockperf", "sockperf"),
 ];
 
 /// What a row has to work with.

@@ -28,7 +28,7 @@ pub use drift::{Drift, drift};
 pub use error::ModelError;
 pub use expr::{BitOps, CmpOp, Expr, NatFlags, PayloadBase, PayloadCsum, Reg};
 pub use field::{CtKey, FibAddr, FibResult, Field, Header, MetaKey};
-pub use guard::{Guard, MEMBERS4, MEMBERS6, SOURCES, UNDERLAY, guard, member_sets};
+pub use guard::{FROM_PODS, Guard, MEMBERS4, MEMBERS6, SOURCES, UNDERLAY, guard, member_sets};
 pub use hostports::{
     HOSTPORTS, HostPortMaps, MapContents, host_port_elements, host_port_maps, host_ports, map_changes,
 };

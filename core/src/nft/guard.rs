@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::TABLE;
 use super::expr::PayloadBase;
 use super::field::{Field, Header};
+use super::hostports::LOOPBACK4;
 use super::rule::{Rule, Statement, Verdict};
 use super::ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
 use super::set::{Element, SetSpec};
@@ -16,8 +17,10 @@ pub const MEMBERS4: &str = "members4";
 pub const MEMBERS6: &str = "members6";
 /// The chain that guards the overlay against strangers.
 pub const UNDERLAY: &str = "underlay";
-/// The chain that guards against forged sources.
+/// The chain that picks out what pods send.
 pub const SOURCES: &str = "sources";
+/// The chain that guards against what pods may not send: above all other sources than their own.
+pub const FROM_PODS: &str = "from_pods";
 
 /// Just before the chains that accept what comes to this host (`NF_IP_PRI_FILTER` is 0,
 /// linux/netfilter_ipv4.h). The order decides nothing: what is dropped anywhere is dropped.
@@ -86,36 +89,50 @@ pub fn guard(policy: &Guard) -> Ruleset {
                 .comment("of another network"),
             ],
         ),
+        // One chain at this hook, and one look at the interface: nearly all that passes a node comes
+        // here, the overlay's outer packets included.
         chain(
             SOURCES,
             Hook::Prerouting,
             RAW,
-            vec![
-                // Strict reverse path for both families, whatever rp_filter says; there is no
-                // such setting for IPv6. A pod's link-local packets go as well: there is nobody
-                // on that link whom it does not know already.
-                Rule::of([
-                    Field::IIFNAME.starts_with(policy.pod_links.as_str()),
-                    Field::FIB_SADDR_IIF.is(Value::Integer(0u32.to_ne_bytes().into())),
-                    Statement::Counter,
-                    Verdict::Drop.into(),
-                ])
-                .comment("not the pod's own address"),
-                // Masqueraded, it would come to another node from a member's address. Whole
-                // packets are seen here: fragments are put together before, at -400
-                // (`NF_IP_PRI_CONNTRACK_DEFRAG`).
-                Rule::of([
-                    Field::IIFNAME.starts_with(policy.pod_links.as_str()),
-                    Field::UDP_DPORT.is(Value::Service(policy.port)),
-                    Field::Header(VNI).is(vni(policy)),
-                    Statement::Counter,
-                    Verdict::Drop.into(),
-                ])
-                .comment("a pod that pretends to be a node"),
-            ],
+            vec![Rule::of([
+                Field::IIFNAME.starts_with(policy.pod_links.as_str()),
+                Verdict::Goto(FROM_PODS.into()).into(),
+            ])],
         ),
+        Chain { name: FROM_PODS.to_owned(), base: None, rules: from_pods(policy) },
     ];
     ruleset
+}
+
+/// What pods may not send.
+fn from_pods(policy: &Guard) -> Vec<Rule> {
+    vec![
+        // Strict reverse path for both families, whatever rp_filter says; there is no such setting
+        // for IPv6. A pod's link-local packets go as well: there is nobody on that link whom it
+        // does not know already. Nor is there a way to 127.0.0.1 over a pod's interface.
+        Rule::of([
+            Field::FIB_SADDR_IIF.is(Value::Integer(0u32.to_ne_bytes().into())),
+            Statement::Counter,
+            Verdict::Drop.into(),
+        ])
+        .comment("not the pod's own address"),
+        // Masqueraded, it would come to another node from a member's address. Whole packets are
+        // seen here: fragments are put together before, at -400 (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+        Rule::of([
+            Field::UDP_DPORT.is(Value::Service(policy.port)),
+            Field::Header(VNI).is(vni(policy)),
+            Statement::Counter,
+            Verdict::Drop.into(),
+        ])
+        .comment("a pod that pretends to be a node"),
+        // The way back to 127.0.0.1 is open on the interfaces of pods with host ports
+        // (route_localnet). An answer comes to an address of the node and is translated later; who
+        // addresses loopback from outside is after a service that listens there only
+        // (CVE-2020-8558).
+        Rule::of([Field::IP_DADDR.within(LOOPBACK4), Statement::Counter, Verdict::Drop.into()])
+            .comment("loopback is not for pods"),
+    ]
 }
 
 /// Takes what a member sends; other chains are asked all the same.
@@ -172,8 +189,12 @@ mod tests {
 \t}
 \tchain sources {
 \t\ttype filter hook prerouting priority -300; policy accept;
-\t\tiifname \"mn*\" fib saddr . iif oif missing counter drop comment \"not the pod's own address\"
-\t\tiifname \"mn*\" udp dport 4789 @th,96,24 0x001001 counter drop comment \"a pod that pretends to be a node\"
+\t\tiifname \"mn*\" goto from_pods
+\t}
+\tchain from_pods {
+\t\tfib saddr . iif oif missing counter drop comment \"not the pod's own address\"
+\t\tudp dport 4789 @th,96,24 0x001001 counter drop comment \"a pod that pretends to be a node\"
+\t\tip daddr 127.0.0.0/8 counter drop comment \"loopback is not for pods\"
 \t}
 }
 "

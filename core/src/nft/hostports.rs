@@ -33,12 +33,10 @@ const DSTNAT: i32 = -100;
 /// Just before `NF_IP_PRI_NAT_SRC`, where pods are hidden behind their node. The kernel translates
 /// a source once, for the first chain that asks for it.
 const BEFORE_SRCNAT: i32 = 99;
-/// `NF_IP_PRI_RAW`, linux/netfilter_ipv4.h.
-const RAW: i32 = -300;
 /// `RTN_LOCAL`, linux/rtnetlink.h.
 const LOCAL: u32 = 2;
 /// 127.0.0.0/8, RFC 1122 section 3.2.1.3.
-const LOOPBACK4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::new(127, 0, 0, 0), 8) {
+pub(super) const LOOPBACK4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::new(127, 0, 0, 0), 8) {
     Some(network) => IpNetwork::V4(network),
     None => panic!("127.0.0.0/8 is a network"),
 };
@@ -121,17 +119,6 @@ pub fn host_ports(pod_links: &str) -> Ruleset {
                 from_loopback(pod_links),
             ],
         ),
-        // The way back to 127.0.0.1 is open on the interfaces of pods with host ports
-        // (route_localnet). An answer comes to an address of the node and is translated later; who
-        // addresses loopback from outside is after a service that listens there only
-        // (CVE-2020-8558).
-        base(
-            "loopback",
-            ChainType::Filter,
-            Hook::Prerouting,
-            RAW,
-            vec![strange(pod_links, Field::IP_DADDR), strange(pod_links, Field::IP_SADDR)],
-        ),
     ];
     ruleset
 }
@@ -162,12 +149,6 @@ fn from_loopback(pod_links: &str) -> Rule {
     let to_pod = Field::OIFNAME.starts_with(pod_links);
     Rule::of([to_pod, Field::IP_SADDR.within(LOOPBACK4), Statement::Masquerade(NatFlags::FULLY_RANDOM)])
         .comment("from loopback")
-}
-
-fn strange(pod_links: &str, address: Field) -> Rule {
-    let from_pod = Field::IIFNAME.starts_with(pod_links);
-    Rule::of([from_pod, address.within(LOOPBACK4), Statement::Counter, Verdict::Drop.into()])
-        .comment("loopback is not for pods")
 }
 
 fn base(name: &str, kind: ChainType, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use minionet_core::nft::{Element, Guard, Ruleset, TABLE, guard, member_sets};
+use minionet_core::nft::{Element, FROM_PODS, Guard, Ruleset, TABLE, guard, member_sets};
 use minionet_netlink::nft::Nft;
 
 use crate::support::usual_masquerade;
@@ -58,8 +58,12 @@ fn a_pod_speaks_only_in_its_own_name() {
     let underlay = Underlay::new();
     underlay.pod.run(
         "ip address add 10.32.2.99/32 dev eth0
-        ip address add fd00:32:0:2::99/128 dev eth0 nodad",
+        ip address add fd00:32:0:2::99/128 dev eth0 nodad
+        ip address add 127.0.0.9/32 dev eth0
+        sysctl -qw net.ipv4.conf.all.route_localnet=1",
     );
+    // As it is for pods with host ports.
+    underlay.node.run("sysctl -qw net.ipv4.conf.all.route_localnet=1");
     let arrives = |forged: &str, node: &str| {
         let receiver = underlay.node.udp(&format!("{node}:7000"));
         let to = receiver.local_addr().unwrap();
@@ -68,10 +72,13 @@ fn a_pod_speaks_only_in_its_own_name() {
     };
     assert_eq!(arrives("10.32.2.99", "172.20.0.1"), 6, "nothing else stops it");
     assert_eq!(arrives("[fd00:32:0:2::99]", "[fd20::1]"), 6, "nothing else stops it");
+    assert_eq!(arrives("127.0.0.9", "172.20.0.1"), 6, "nothing else stops it");
     underlay.apply(&policy(&[]));
-    for (own, forged, node) in
-        [(POD, "10.32.2.99", "172.20.0.1"), (&format!("[{POD6}]"), "[fd00:32:0:2::99]", "[fd20::1]")]
-    {
+    for (own, forged, node) in [
+        (POD, "10.32.2.99", "172.20.0.1"),
+        (&format!("[{POD6}]"), "[fd00:32:0:2::99]", "[fd20::1]"),
+        (POD, "127.0.0.9", "172.20.0.1"),
+    ] {
         let receiver = underlay.node.udp(&format!("{node}:7000"));
         let forger = underlay.pod.udp(&format!("{forged}:0"));
         forger.send_to(b"forged", receiver.local_addr().unwrap()).unwrap();
@@ -80,8 +87,8 @@ fn a_pod_speaks_only_in_its_own_name() {
     }
     let mut nft = underlay.node.within(|| Nft::open().unwrap());
     let found = nft.dump(TABLE).unwrap().unwrap();
-    let rule = &found.chain("sources").unwrap().rules[0];
-    assert!(rule.counter.unwrap().0 >= 2, "{rule:?}");
+    let rule = &found.chain(FROM_PODS).unwrap().rules[0];
+    assert!(rule.counter.unwrap().0 >= 3, "{rule:?}");
 }
 
 #[test]

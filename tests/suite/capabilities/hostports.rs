@@ -138,7 +138,7 @@ fn loopback_services_of_the_node_stay_out_of_reach() -> Result<()> {
         web.sysctl([("net.ipv4.conf.eth0.route_localnet", "1"), ("net.ipv4.conf.all.route_localnet", "1")])?;
         web.ip("addr del 127.0.0.1/8 dev lo\nroute add 127.0.0.1 via 10.32.1.1 dev eth0 onlink")?;
         nobody_answers(&web, (ip("127.0.0.1"), 9999).into())?;
-        let rules = node.exec(["nft", "list", "chain", "inet", "minionet", "loopback"])?;
+        let rules = node.exec(["nft", "list", "chain", "inet", "minionet", "from_pods"])?;
         ensure!(!rules.contains("ip daddr 127.0.0.0/8 counter packets 0 "), "nothing was sent: {rules}");
         Ok(())
     })

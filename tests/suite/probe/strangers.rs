@@ -47,7 +47,7 @@ fn port(cluster: &Cluster, node: usize) -> Result<(SocketAddr, ProbeView)> {
 
 /// How many packets the first node has dropped because their source was not the pod's.
 fn dropped(cluster: &Cluster) -> Result<u64> {
-    let chain = cluster.node(0).exec(["nft", "list", "chain", "inet", "minionet", "sources"])?;
+    let chain = cluster.node(0).exec(["nft", "list", "chain", "inet", "minionet", "from_pods"])?;
     let line = chain.lines().find(|line| line.contains("not the pod's own address"));
     let mut words = line.context("the guard has no rule")?.split_whitespace();
     words

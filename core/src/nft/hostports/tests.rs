@@ -47,11 +47,6 @@ fn it_reads_like_nft() {
 \t\tip6 saddr . ip6 daddr @hairpin6 masquerade fully-random comment \"hairpin\"
 \t\toifname \"mnet*\" ip saddr 127.0.0.0/8 masquerade fully-random comment \"from loopback\"
 \t}
-\tchain loopback {
-\t\ttype filter hook prerouting priority -300; policy accept;
-\t\tiifname \"mnet*\" ip daddr 127.0.0.0/8 counter drop comment \"loopback is not for pods\"
-\t\tiifname \"mnet*\" ip saddr 127.0.0.0/8 counter drop comment \"loopback is not for pods\"
-\t}
 }
 "
     );
