@@ -121,7 +121,7 @@ impl Reader {
         for Command { line, .. } in now {
             let run = || shell(node, systemd, &line);
             let done = match LOOKS.iter().any(|look| line.starts_with(look)) {
-                true => eventually(&line, LONG, run).map_err(anyhow::Error::from),
+                true => eventually(&line, LONG, run).map(drop).map_err(anyhow::Error::from),
                 false => run().map(drop),
             };
             done.with_context(|| format!("{}, {section}: {line}; the log: {}", self.name, log(node)))?;

@@ -41,6 +41,9 @@ pub fn tree(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
                 String::new()
             } else if metadata.is_symlink() {
                 fs::read_link(&path)?.display().to_string()
+            } else if !metadata.is_file() {
+                // A socket or a pipe: who opens a pipe waits for its other end.
+                String::new()
             } else {
                 // A namespace that is bound there is no file that can be read.
                 fs::read(&path).map_or_else(|e| e.to_string(), |bytes| digest(&bytes))

@@ -19,6 +19,9 @@ use crate::overlay::{PATIENT, SILENCE, everybody_reaches_everybody};
 /// What a host has of its own on the disk.
 const DIRECTORIES: [&str; 6] = ["/etc", "/run", "/var/lib", "/var/log", "/opt", "/usr/local"];
 
+/// What a systemd that runs there keeps for itself.
+const SYSTEMD: &str = "/run/systemd";
+
 /// Kernel settings that count or are made up anew with each reading.
 const UNSTEADY: [&str; 2] = ["nf_conntrack_count", "stat_refresh"];
 
@@ -57,7 +60,9 @@ impl Host {
         let files = node.run(|| -> Result<_> {
             let mut files = BTreeMap::new();
             for directory in DIRECTORIES {
-                files.extend(tree(Path::new(directory))?);
+                files.extend(
+                    tree(Path::new(directory))?.into_iter().filter(|(path, _)| !path.starts_with(SYSTEMD)),
+                );
             }
             Ok((files, settings(Path::new("/proc/sys/net"))?))
         })??;
