@@ -22,8 +22,8 @@ const STREAM_ROUNDS: usize = 4;
 /// How many streams at once, and how much they carry together in a run: some three and four tenths
 /// of a second on the machine of the table.
 const STREAMS: [(&str, &str, &str); 2] = [("one stream", "1", "400M"), ("eight streams", "8", "800M")];
-/// How often each pair carries requests, and for how long.
-const REQUEST_ROUNDS: usize = 25;
+/// How often each pair of a set carries requests, and for how long.
+const REQUEST_ROUNDS: usize = 8;
 const REQUESTS: Duration = Duration::from_millis(300);
 /// How often each pair carries small packets, and for how many seconds.
 const SMALL_ROUNDS: usize = 7;
@@ -155,17 +155,21 @@ pub fn plain(bench: &Bench) -> Result<Findings> {
 /// The row of requests and answers.
 pub fn requests(bench: &Bench) -> Result<Findings> {
     let shapes = [Shape::Minionet, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-    let pairs = pairs(bench, &shapes)?;
-    let connections = pairs.iter().map(|pair| Echo::between(&pair.ends, pair.target));
-    let mut subjects = connections.collect::<Result<Vec<_>>>()?.into_iter().enumerate().collect::<Vec<_>>();
-    let mut tails = vec![Vec::new(); pairs.len()];
-    let medians = interleaved(bench.rounds(REQUEST_ROUNDS), &mut subjects, |(position, echo), round| {
-        let [p50, p99] = echo.ask(REQUESTS)?;
-        if round > 0 {
-            tails[*position].push(p99);
-        }
-        Ok(p50)
-    })?;
+    let [mut medians, mut tails] = [(); 2].map(|()| vec![Vec::new(); shapes.len()]);
+    for _ in 0..bench.rounds(SETS) {
+        let pairs = pairs(bench, &shapes)?;
+        let connections = pairs.iter().map(|pair| Echo::between(&pair.ends, pair.target));
+        let connections = connections.collect::<Result<Vec<_>>>()?;
+        let mut subjects: Vec<_> = connections.into_iter().enumerate().collect();
+        let samples = interleaved(bench.rounds(REQUEST_ROUNDS), &mut subjects, |(position, echo), round| {
+            let [p50, p99] = echo.ask(REQUESTS)?;
+            if round > 0 {
+                tails[*position].push(p99);
+            }
+            Ok(p50)
+        })?;
+        medians.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
+    }
     let mut findings = Vec::new();
     for (name, samples) in [("p50", medians), ("p99", tails)] {
         let sides = Sides { shapes: &shapes, unit: "µs", samples };
