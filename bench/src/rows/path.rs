@@ -13,20 +13,21 @@ use crate::measure::{interleaved, until};
 use crate::pair::{Pair, Shape};
 use crate::stats::ratios;
 
-/// How often each pair carries streams: short and often, since what disturbs a sample lasts longer
-/// than one.
-const STREAM_ROUNDS: usize = 15;
-/// How much each run of streams carries: some four tenths of a second on the machine of the table.
-const STREAM: &str = "640M";
-/// How often each pair carries requests, and for how long.
-const REQUEST_ROUNDS: usize = 25;
+/// How often pairs are made anew: two that were made alike differ by some hundredths, however often
+/// they are measured, and other pairs differ in other ways.
+const SETS: usize = 3;
+/// How often each pair of a set carries streams: short and often, since what disturbs a sample lasts
+/// longer than one.
+const STREAM_ROUNDS: usize = 4;
+/// How many streams at once, and how much they carry together in a run: some three and four tenths
+/// of a second on the machine of the table.
+const STREAMS: [(&str, &str, &str); 2] = [("one stream", "1", "400M"), ("eight streams", "8", "800M")];
+/// How often each pair of a set carries requests, and for how long.
+const REQUEST_ROUNDS: usize = 8;
 const REQUESTS: Duration = Duration::from_millis(300);
 /// How often each pair carries small packets, and for how many seconds.
 const SMALL_ROUNDS: usize = 7;
 const SMALL_SECONDS: &str = "1";
-
-/// How many streams at once.
-const STREAMS: [(&str, &str); 2] = [("one stream", "1"), ("eight streams", "8")];
 
 /// Pairs that carry packets.
 fn pairs(bench: &Bench, shapes: &[Shape]) -> Result<Vec<Pair>> {
@@ -110,15 +111,21 @@ fn of_streams(
     shapes: &[Shape],
     find: impl Fn(&str, &Sides<'_>) -> Vec<Finding>,
 ) -> Result<Findings> {
-    let mut pairs = with_iperf(bench, shapes)?;
-    let mut findings = Vec::new();
-    for (name, count) in STREAMS {
-        let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut pairs, |pair, _| {
-            gigabits(pair, &["-n", STREAM, "-P", count])
-        })?;
-        findings.extend(find(name, &Sides { shapes, unit: "Gbit/s", samples }));
+    let mut all = STREAMS.map(|_| vec![Vec::new(); shapes.len()]);
+    for _ in 0..bench.rounds(SETS) {
+        let mut pairs = with_iperf(bench, shapes)?;
+        for ((_, count, size), all) in STREAMS.iter().zip(&mut all) {
+            let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut pairs, |pair, _| {
+                gigabits(pair, &["-n", size, "-P", count])
+            })?;
+            all.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
+        }
     }
-    Ok(findings.into())
+    let found = STREAMS
+        .iter()
+        .zip(all)
+        .flat_map(|((name, ..), samples)| find(name, &Sides { shapes, unit: "Gbit/s", samples }));
+    Ok(found.collect::<Vec<_>>().into())
 }
 
 /// The row of streams.
@@ -148,17 +155,21 @@ pub fn plain(bench: &Bench) -> Result<Findings> {
 /// The row of requests and answers.
 pub fn requests(bench: &Bench) -> Result<Findings> {
     let shapes = [Shape::Minionet, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-    let pairs = pairs(bench, &shapes)?;
-    let connections = pairs.iter().map(|pair| Echo::between(&pair.ends, pair.target));
-    let mut subjects = connections.collect::<Result<Vec<_>>>()?.into_iter().enumerate().collect::<Vec<_>>();
-    let mut tails = vec![Vec::new(); pairs.len()];
-    let medians = interleaved(bench.rounds(REQUEST_ROUNDS), &mut subjects, |(position, echo), round| {
-        let [p50, p99] = echo.ask(REQUESTS)?;
-        if round > 0 {
-            tails[*position].push(p99);
-        }
-        Ok(p50)
-    })?;
+    let [mut medians, mut tails] = [(); 2].map(|()| vec![Vec::new(); shapes.len()]);
+    for _ in 0..bench.rounds(SETS) {
+        let pairs = pairs(bench, &shapes)?;
+        let connections = pairs.iter().map(|pair| Echo::between(&pair.ends, pair.target));
+        let connections = connections.collect::<Result<Vec<_>>>()?;
+        let mut subjects: Vec<_> = connections.into_iter().enumerate().collect();
+        let samples = interleaved(bench.rounds(REQUEST_ROUNDS), &mut subjects, |(position, echo), round| {
+            let [p50, p99] = echo.ask(REQUESTS)?;
+            if round > 0 {
+                tails[*position].push(p99);
+            }
+            Ok(p50)
+        })?;
+        medians.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
+    }
     let mut findings = Vec::new();
     for (name, samples) in [("p50", medians), ("p99", tails)] {
         let sides = Sides { shapes: &shapes, unit: "µs", samples };
