@@ -36,6 +36,7 @@ pub mod nft;
 pub mod overlay;
 pub mod packet;
 pub mod pod;
+mod received;
 pub mod route;
 pub mod rule;
 pub mod socket;
