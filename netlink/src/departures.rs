@@ -118,6 +118,11 @@ impl Departures {
 }
 
 impl Heard {
+    /// Whether a pod is leaving by its DEL.
+    pub fn tells_of_leaving(&self) -> bool {
+        self.doomed || !self.withdrawn.is_empty()
+    }
+
     /// Adds what was heard later.
     pub fn and(&mut self, later: Heard) {
         self.doomed |= later.doomed;
