@@ -18,6 +18,12 @@ const PATIENT: Duration = Duration::from_secs(30);
 /// The name of the network, of ours and theirs.
 const NETWORK: &str = "bench";
 
+/// What the floor calls a DEL that destroys nothing.
+const LEAVE: &str = "LEAVE";
+
+/// The group of links that the floor leaves to others; see there.
+const LEFT: u32 = 0x6d6e;
+
 /// Somebody who attaches pods of a host.
 pub struct Subject {
     /// For people.
@@ -161,6 +167,20 @@ impl Subject {
         Ok(time_here(self.command("DEL", pod, call), self.stdin())?.0)
     }
 
+    /// As [`Subject::del_here`], but the floor too leaves the destruction of the link to others.
+    pub fn leave_here(&self, pod: &Pod, call: usize) -> Result<Duration> {
+        let verb = if matches!(self.kind, Kind::Floor { .. }) { LEAVE } else { "DEL" };
+        Ok(time_here(self.command(verb, pod, call), self.stdin())?.0)
+    }
+
+    /// Destroys what the floor has left; for the others, somebody does.
+    pub fn destroy_left(&self) -> Result<()> {
+        if matches!(self.kind, Kind::Floor { .. }) {
+            self.host.run(Socket::open)??.delete_group(LEFT)?;
+        }
+        Ok(())
+    }
+
     /// What the plugin reads.
     pub fn stdin(&self) -> &[u8] {
         match &self.kind {
@@ -191,8 +211,10 @@ impl Subject {
                 let low = pod.number % 250 + 2;
                 let mut command = Command::new(program);
                 command.env_clear();
+                let address = format!("10.32.1.{low}");
                 match verb {
-                    "ADD" => command.args(["add", &pod.path, &outer, &format!("10.32.1.{low}"), "10.32.1.1"]),
+                    "ADD" => command.args(["add", &pod.path, &outer, &address, "10.32.1.1"]),
+                    LEAVE => command.args(["leave", &pod.path, &outer, &address]),
                     _ => command.args(["del", &outer]),
                 };
                 if *dual && verb == "ADD" {

@@ -16,7 +16,7 @@ use minionet_core::addr::Family;
 use minionet_core::config::Config;
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD, RUN_DIR};
 use minionet_netlink::Socket;
-use minionet_netlink::departures::Departures;
+use minionet_netlink::departures::{Departures, Heard};
 use minionet_pods::capabilities;
 use minionet_pods::collector::{Collector, Outcome, Scope, Tally};
 use minionet_pods::heartbeat::{BEAT, Heartbeat};
@@ -25,8 +25,14 @@ use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
 
-/// How long an interface that is to be destroyed waits for others.
-const GATHER: Duration = Duration::from_millis(25);
+/// How long nobody may have left before the interfaces of those who have are destroyed. Destroying
+/// keeps everybody for some 20 milliseconds from changing a network, however many interfaces it is
+/// about: the DELs of a drain, which come faster than this one after the other, must not wait for
+/// the destruction of what the first of them left.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How long an interface that is to be destroyed waits for others at the most.
+const GATHER_AT_MOST: Duration = Duration::from_millis(250);
 
 /// How soon after an interface disappeared by itself its attachment is looked at: its DEL is
 /// probably on its way.
@@ -117,9 +123,8 @@ fn work(shared: &Handle) -> Result<()> {
             next = Instant::now() + interval;
         }
         let mut heard = departures.wait(next.min(Instant::now() + BEAT))?;
-        if heard.doomed || !heard.withdrawn.is_empty() {
-            pause(GATHER);
-            heard.and(departures.drain()?);
+        if heard.tells_of_leaving() {
+            gather(&mut departures, &mut heard)?;
         }
         if heard.vanished {
             next = next.min(Instant::now() + SOON);
@@ -131,6 +136,21 @@ fn work(shared: &Handle) -> Result<()> {
         }
         forget(&mut socket, heard.withdrawn)?;
     }
+}
+
+/// Waits until nobody else leaves, but not for long.
+fn gather(departures: &mut Departures, heard: &mut Heard) -> Result<()> {
+    let end = Instant::now() + GATHER_AT_MOST;
+    while Instant::now() < end {
+        pause(GATHER);
+        let later = departures.drain()?;
+        let quiet = !later.tells_of_leaving();
+        heard.and(later);
+        if quiet {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the kernel forget the connections of pods that are gone. Where an address is in use again

@@ -3,11 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use netlink_packet_core::NetlinkPayload;
-use netlink_packet_route::RouteNetlinkMessage;
+use nix::libc;
 
 use crate::error::{Error, Refusal};
-use crate::socket::{Messages, refusal};
+use crate::received::{Messages, Received};
 
 /// How often a dump is tried that is overtaken by changes.
 pub(crate) const TRIES: u32 = 20;
@@ -47,25 +46,26 @@ impl<T> Dump<T> {
         &mut self,
         datagram: &[u8],
         operation: &str,
-        pick: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+        pick: &mut impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Option<Dumped<T>>, Error> {
         let refused = |refusal| Error::Refused { operation: operation.to_owned(), refusal };
         let mut done = false;
         for message in Messages::new(datagram, operation) {
             let message = message?;
-            if message.header.sequence_number != self.sequence {
+            if message.sequence != self.sequence {
                 continue;
             }
-            self.interrupted |= message.header.flags & INTERRUPTED != 0;
-            match message.payload {
-                NetlinkPayload::InnerMessage(inner) => self.objects.extend(pick(inner)),
+            self.interrupted |= message.flags & INTERRUPTED != 0;
+            if message.is_object() {
+                self.objects.extend(pick(&message)?);
+            } else if i32::from(message.kind) == libc::NLMSG_DONE {
                 // A dump that fails half way says so in its last message.
-                NetlinkPayload::Done(end) if end.code < 0 => {
-                    return Err(refused(Refusal { errno: -end.code, explanation: None }));
+                if let Some(errno) = failure(message.body()) {
+                    return Err(refused(Refusal { errno, explanation: None }));
                 }
-                NetlinkPayload::Done(_) => done = true,
-                NetlinkPayload::Error(error) => return Err(refused(refusal(message.header, &error))),
-                _ => {}
+                done = true;
+            } else if let Some(refusal) = message.verdict(operation)? {
+                return Err(refused(refusal));
             }
         }
         let objects = std::mem::take(&mut self.objects);
@@ -75,6 +75,12 @@ impl<T> Dump<T> {
         }
         Ok(Some(if self.interrupted { Dumped::Interrupted } else { Dumped::Table(objects) }))
     }
+}
+
+/// The error number, positive, in the last message of a dump: an integer, negative if it failed.
+fn failure(end: &[u8]) -> Option<i32> {
+    let code = i32::from_ne_bytes(end.get(..4)?.try_into().ok()?);
+    (code < 0).then(|| code.saturating_neg())
 }
 
 /// Tries a dump until it was not interrupted, at most [`TRIES`] times.

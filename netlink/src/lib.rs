@@ -14,7 +14,7 @@
 //! | [`monitor`] | notifications that something of ours was changed |
 //! | [`departures`] | notifications that interfaces of pods are to go, or are gone |
 //! | [`nft`] | nftables: minionet's table replaced, read back, its elements changed |
-//! | [`netns`] | namespaces: opened by path, verified, entered only by throw-away threads |
+//! | [`netns`] | namespaces: opened by path, verified, entered for a moment |
 //! | [`packet`] | packets with a mark, watched on all interfaces |
 //! | [`pod`] | the veth pair of a pod: made, examined, removed |
 //! | [`tc`] | limits of a pod's traffic |
@@ -36,6 +36,7 @@ pub mod nft;
 pub mod overlay;
 pub mod packet;
 pub mod pod;
+mod received;
 pub mod route;
 pub mod rule;
 pub mod socket;

@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use minionet_core::addr::Cidr;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::decode;
+use crate::decode::{self, attributes, u16_at, u32_at};
 use crate::error::Error;
 
 /// Size that is asked of the kernel for the buffer of a socket, in octets.
@@ -159,14 +159,6 @@ pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(octets.get(at..at + 2)?.try_into().ok()?))
-}
-
-pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
-}
-
 fn concerns(source: Source, message: &Message<'_>, interest: &Interest) -> bool {
     match source {
         Source::Route => route_concerns(message, interest),
@@ -253,14 +245,5 @@ pub(crate) fn text_attribute(body: &[u8], start: usize, wanted: u16) -> Option<&
 
 /// The octets of an attribute.
 pub(crate) fn attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
-    let mut rest = body.get(start..)?;
-    loop {
-        let length = usize::from(u16_at(rest, 0)?);
-        let value = rest.get(4..length)?;
-        // The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-        if u16_at(rest, 2)? & 0x3fff == wanted {
-            return Some(value);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
+    attributes(body, start).find(|(number, _)| *number == wanted).map(|(_, value)| value)
 }

@@ -187,7 +187,7 @@ fn create(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<(), Attach
 /// Opens a socket in the pod's namespace, where IPv6 is switched on if it is needed.
 fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
     let ipv6 = link.addresses.iter().any(|a| a.address.is_ipv6());
-    netns.run(|| {
+    netns.visit(|| {
         if ipv6 {
             for ifname in ["lo", &link.ifname] {
                 let key = format!("ipv6/conf/{ifname}/disable_ipv6");
@@ -197,23 +197,14 @@ fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
                     Some(_) => drop(sysctl::set(&key, "0")?),
                 }
             }
+            // Has the pod's kernel tell the other side of the link when its MAC changes; for IPv4,
+            // netlink can say so. Best effort: it matters only if that happens, and `/proc/sys` of
+            // a sandbox may be read-only.
+            let _learned_from_its_packets =
+                sysctl::set(&format!("ipv6/conf/{}/ndisc_notify", link.ifname), "1");
         }
-        tell_of_changes(&link.ifname, ipv6);
         Ok(Socket::open()?)
     })?
-}
-
-/// Has the pod's kernel tell the other side of the link when its MAC changes.
-///
-/// Best effort: it matters only if that happens, and `/proc/sys` of a sandbox may be read-only.
-fn tell_of_changes(ifname: &str, ipv6: bool) {
-    let mut keys = vec![format!("ipv4/conf/{ifname}/arp_notify")];
-    if ipv6 {
-        keys.push(format!("ipv6/conf/{ifname}/ndisc_notify"));
-    }
-    for key in keys {
-        let _learned_from_its_packets = sysctl::set(&key, "1");
-    }
 }
 
 fn wire_pod(pod: &mut Socket, index: u32, link: &PodLink) -> Result<Attached, AttachError> {

@@ -81,7 +81,8 @@ impl Socket {
         message.header.address_family = decode::family(Family::of(address));
         message.header.destination_prefix_length = Family::of(address).bits();
         message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
-        let found = self.get(Message::GetRoute(message), "look up a route");
+        let operation = "look up a route";
+        let found = self.get(Message::GetRoute(message), operation, |answer| answer.object(operation));
         match found {
             Ok(Some(Message::NewRoute(route))) => {
                 let (_, gateway, device) = ends(&route);

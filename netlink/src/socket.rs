@@ -18,6 +18,7 @@ use nix::sys::time::TimeVal;
 
 use crate::dump::{Dump, Dumped, uninterrupted};
 use crate::error::{Error, Refusal};
+use crate::received::{Messages, Received};
 
 /// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
 const BATCH: usize = 128;
@@ -57,8 +58,8 @@ impl Socket {
     /// [`Error::Socket`] when the kernel refuses the socket or one of its options.
     pub fn open() -> Result<Self, Error> {
         let open = || -> io::Result<netlink_sys::Socket> {
-            let mut inner = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
-            inner.bind_auto()?;
+            // The kernel gives it an address with the first request.
+            let inner = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
             inner.set_netlink_get_strict_chk(true)?;
             inner.set_ext_ack(true)?;
             inner.set_cap_ack(true)?;
@@ -117,15 +118,17 @@ impl Socket {
         }
     }
 
-    /// Reads one object. Nothing comes back when the kernel knows no such object.
+    /// Reads one object, as `read` makes it of the kernel's answer. Nothing comes back when the
+    /// kernel knows no such object.
     ///
     /// # Errors
     /// [`Error`] when the kernel refuses for another reason, or the conversation breaks down.
-    pub(crate) fn get(
+    pub(crate) fn get<T>(
         &mut self,
         message: RouteNetlinkMessage,
         operation: &str,
-    ) -> Result<Option<RouteNetlinkMessage>, Error> {
+        mut read: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
         self.send.clear();
         let sequence = self.append(message, 0);
         self.flush(operation)?;
@@ -133,17 +136,16 @@ impl Socket {
             let received = self.receive(operation)?;
             for message in Messages::new(&received, operation) {
                 let message = message?;
-                if message.header.sequence_number != sequence {
+                if message.sequence != sequence {
                     continue;
                 }
-                let answer = match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
-                    NetlinkPayload::Error(error) => {
-                        let refusal = refusal(message.header, &error);
+                let answer = match message.verdict(operation)? {
+                    None if message.is_object() => read(&message),
+                    None => continue,
+                    Some(refusal) => {
                         let error = Error::Refused { operation: operation.to_owned(), refusal };
                         if error.is_absent() { Ok(None) } else { Err(error) }
                     }
-                    _ => continue,
                 };
                 self.buffer = received;
                 return answer;
@@ -162,6 +164,19 @@ impl Socket {
         operation: &str,
         mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
+        self.dump_received(message, operation, |object| Ok(object.object(operation)?.and_then(&mut pick)))
+    }
+
+    /// As [`Socket::dump`], of objects as the kernel sends them.
+    ///
+    /// # Errors
+    /// As [`Socket::dump`], and whatever `pick` fails with.
+    pub(crate) fn dump_received<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+        mut pick: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<Vec<T>, Error> {
         uninterrupted(operation, || self.dump_once(message.clone(), operation, &mut pick))
     }
 
@@ -169,7 +184,7 @@ impl Socket {
         &mut self,
         message: RouteNetlinkMessage,
         operation: &str,
-        pick: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+        pick: &mut impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Dumped<T>, Error> {
         self.send.clear();
         let mut dump = Dump::new(self.append(message, NLM_F_DUMP));
@@ -198,11 +213,14 @@ impl Socket {
             let received = self.receive(operation)?;
             for message in Messages::new(&received, operation) {
                 let message = message?;
-                let position = message.header.sequence_number.wrapping_sub(first) as usize;
-                if let (NetlinkPayload::Error(error), true) = (&message.payload, position < count) {
+                let position = message.sequence.wrapping_sub(first) as usize;
+                if position >= count {
+                    continue;
+                }
+                if let Some(refusal) = message.verdict(operation)? {
                     pending &= position + 1 != count;
-                    if error.code.is_some() {
-                        results[base + position] = Err(refusal(message.header, error));
+                    if refusal.errno != 0 {
+                        results[base + position] = Err(refusal);
                     }
                 }
             }
@@ -260,101 +278,5 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
-    }
-}
-
-/// The messages of one datagram.
-pub(crate) struct Messages<'a> {
-    rest: &'a [u8],
-    operation: &'a str,
-}
-
-impl<'a> Messages<'a> {
-    pub(crate) fn new(datagram: &'a [u8], operation: &'a str) -> Self {
-        Messages { rest: datagram, operation }
-    }
-}
-
-impl Iterator for Messages<'_> {
-    type Item = Result<NetlinkMessage<RouteNetlinkMessage>, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let parsed = parse(self.rest)
-            .map_err(|problem| Error::Decode { operation: self.operation.to_owned(), problem });
-        match &parsed {
-            Ok((_, length)) => self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default(),
-            Err(_) => self.rest = &[],
-        }
-        Some(parsed.map(|(message, _)| message))
-    }
-}
-
-fn parse(rest: &[u8]) -> Result<(NetlinkMessage<RouteNetlinkMessage>, usize), String> {
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|e| e.to_string())?;
-    let length = message.header.length as usize;
-    if length < 16 || length > rest.len() {
-        return Err(format!("a message of {length} octets in {} octets", rest.len()));
-    }
-    Ok((message, length))
-}
-
-/// Reads number and explanation out of an error message.
-pub(crate) fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
-    let errno = error.code.map_or(0, |code| -code.get());
-    Refusal { errno, explanation: explanation(header.flags, &error.header) }
-}
-
-/// `NLM_F_ACK_TLVS` of linux/netlink.h: attributes follow the echoed header.
-const ACK_TLVS: u16 = 0x200;
-
-/// `NLMSGERR_ATTR_MSG` of linux/netlink.h.
-const ATTR_MSG: u16 = 1;
-
-/// The kernel's explanation. With `NETLINK_CAP_ACK` the echo is cut to the 16 octets of the
-/// message's header, so the attributes start there.
-fn explanation(flags: u16, echo: &[u8]) -> Option<String> {
-    if flags & ACK_TLVS == 0 {
-        return None;
-    }
-    let mut rest = echo.get(16..)?;
-    while rest.len() >= 4 {
-        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-        let kind = u16::from_ne_bytes([rest[2], rest[3]]);
-        let value = rest.get(4..length)?;
-        if kind == ATTR_MSG {
-            let text = value.split(|b| *b == 0).next().unwrap_or_default();
-            return Some(String::from_utf8_lossy(text).into_owned());
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_explanation_is_found_behind_other_attributes() {
-        let mut echo = vec![0u8; 16];
-        // NLMSGERR_ATTR_OFFS (2) with a u32, then NLMSGERR_ATTR_MSG (1) "bad VNI".
-        echo.extend([8, 0, 2, 0, 40, 0, 0, 0]);
-        echo.extend([12, 0, 1, 0]);
-        echo.extend(b"bad VNI\0");
-        assert_eq!(explanation(ACK_TLVS, &echo).as_deref(), Some("bad VNI"));
-        assert_eq!(explanation(0, &echo), None);
-    }
-
-    #[test]
-    fn a_mangled_explanation_is_no_explanation() {
-        for rest in [&[][..], &[1, 0, 1, 0], &[200, 0, 1, 0, 65], &[4, 0]] {
-            let mut echo = vec![0u8; 16];
-            echo.extend(rest);
-            assert_eq!(explanation(ACK_TLVS, &echo), None, "{rest:?}");
-        }
-        assert_eq!(explanation(ACK_TLVS, &[0; 3]), None);
     }
 }

@@ -1,9 +1,7 @@
 //! Standard input and output: one document in, one document out.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +9,7 @@ use std::time::{Duration, Instant};
 use minionet_core::cni::conf::STDIN_MAX;
 use minionet_core::cni::{Code, Coded};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -102,12 +101,13 @@ pub fn explain(text: &str) -> io::Result<()> {
 /// in silence. A caller who does not want it opens `/dev/null` for writing only.
 pub fn require_stdout() -> Result<(), StdioError> {
     let examine = || -> io::Result<bool> {
-        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let metadata = file.metadata()?;
-        if !metadata.file_type().is_char_device() || metadata.rdev() != DEV_NULL {
+        let stdout = io::stdout();
+        let found = fstat(stdout.as_fd())?;
+        let is_device = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+        if !is_device || found.st_rdev != DEV_NULL {
             return Ok(true);
         }
-        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+        let flags = OFlag::from_bits_retain(fcntl(stdout.as_fd(), FcntlArg::F_GETFL)?);
         Ok(flags & OFlag::O_ACCMODE != OFlag::O_RDWR)
     };
     match examine() {

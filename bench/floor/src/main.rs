@@ -34,10 +34,22 @@ const LOOPBACK: u32 = 1;
 const VETH_INFO_PEER: u16 = 1;
 /// `IFLA_INET6_ADDR_GEN_MODE` and `IN6_ADDR_GEN_MODE_NONE` of linux/if_link.h.
 const ADDR_GEN_MODE: (u16, u8) = (8, 1);
+/// `IFLA_INET_CONF` of linux/if_link.h with `IPV4_DEVCONF_ARP_NOTIFY` of linux/ip.h.
+const INET_CONF: u16 = 1;
+const ARP_NOTIFY: u16 = 22;
 /// `IFA_F_NODAD` of linux/if_addr.h.
 const NODAD: u8 = 0x02;
-/// `NUD_PERMANENT` of linux/neighbour.h.
-const PERMANENT: u16 = 0x80;
+/// `NUD_PERMANENT` and `NUD_REACHABLE`, and `NTF_EXT_LEARNED`, of linux/neighbour.h.
+const PERMANENT: (u16, u8) = (0x80, 0);
+const TOLD: (u16, u8) = (0x02, 0x10);
+/// `RTM_SETNEIGHTBL` of linux/rtnetlink.h, attributes and parameters of a table of neighbours of
+/// linux/neighbour.h: `NDTA_NAME`, `NDTA_PARMS`, `NDTPA_IFINDEX`, `NDTPA_BASE_REACHABLE_TIME`,
+/// `NDTPA_DELAY_PROBE_TIME`, `NDTPA_PROXY_DELAY`.
+const SET_TABLE: u16 = 67;
+const TABLE: (u16, u16) = (1, 6);
+const PARAMETERS: (u16, u16, u16, u16) = (1, 4, 7, 13);
+/// How long a neighbour is believed, in milliseconds: a week.
+const BELIEVED: u64 = 7 * 24 * 60 * 60 * 1000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -63,6 +75,8 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
         attribute(libc::IFLA_IFNAME, &name("eth0")),
         attribute(libc::IFLA_ADDRESS, &POD_MAC),
         attribute(libc::IFLA_MTU, &MTU.to_ne_bytes()),
+        attribute(libc::IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes()),
+        attribute(libc::IFLA_NUM_RX_QUEUES, &1u32.to_ne_bytes()),
         attribute(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes()),
     ];
     let info = [
@@ -75,6 +89,8 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
         .attribute(libc::IFLA_IFNAME, &name(outer))
         .attribute(libc::IFLA_ADDRESS, &HOST_MAC)
         .attribute(libc::IFLA_MTU, &MTU.to_ne_bytes())
+        .attribute(libc::IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes())
+        .attribute(libc::IFLA_NUM_RX_QUEUES, &1u32.to_ne_bytes())
         .attribute(libc::IFLA_LINKINFO, &info.concat());
     find(&mut batch, outer);
     let (outer_index, inner_index) = exchange(&host, batch)?.ok_or("the pair is not there")?;
@@ -83,10 +99,13 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
     let pod = open()?;
     let mut batch = Batch::default();
     batch.request(libc::RTM_SETLINK, 0, &link(LOOPBACK, Some(true)));
-    batch.request(libc::RTM_SETLINK, 0, &link(inner_index, Some(true)));
+    let notify = attribute(INET_CONF, &attribute(ARP_NOTIFY, &1u32.to_ne_bytes()));
+    batch
+        .request(libc::RTM_SETLINK, 0, &link(inner_index, Some(true)))
+        .attribute(libc::IFLA_AF_SPEC, &attribute(libc::AF_INET as u16, &notify));
     for (address, gateway) in addresses {
         own(&mut batch, inner_index, *address);
-        neighbour(&mut batch, inner_index, *gateway, HOST_MAC);
+        neighbour(&mut batch, inner_index, *gateway, HOST_MAC, PERMANENT);
         route(&mut batch, libc::RTM_NEWROUTE, inner_index, Some(*gateway), None);
         route(&mut batch, libc::RTM_NEWROUTE, inner_index, None, Some(*gateway));
     }
@@ -102,7 +121,8 @@ fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> 
         b"minionet-floor, as long as the label that the plugin sets, with container",
     );
     for (address, _) in addresses {
-        neighbour(&mut batch, outer_index, *address, POD_MAC);
+        believe(&mut batch, outer_index, *address);
+        neighbour(&mut batch, outer_index, *address, POD_MAC, TOLD);
         route(&mut batch, libc::RTM_NEWROUTE, outer_index, Some(*address), None);
     }
     exchange(&host, batch)?;
@@ -157,14 +177,33 @@ fn own(batch: &mut Batch, index: u32, address: IpAddr) {
         .attribute(libc::IFA_ADDRESS, &address);
 }
 
-/// Sets a permanent neighbour.
-fn neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6]) {
+/// Lets the neighbours on a link be believed for a week, as the plugin does for the family of an
+/// address.
+fn believe(batch: &mut Batch, index: u32, address: IpAddr) {
+    let (_, family) = octets(address);
+    let table: &[u8] = if address.is_ipv4() { b"arp_cache\0" } else { b"ndisc_cache\0" };
+    let (device, base, probe, proxy) = PARAMETERS;
+    let parameters = [
+        attribute(device, &index.to_ne_bytes()),
+        attribute(base, &BELIEVED.to_ne_bytes()),
+        attribute(probe, &BELIEVED.to_ne_bytes()),
+        attribute(proxy, &0u64.to_ne_bytes()),
+    ];
+    // `struct ndtmsg`.
+    batch
+        .request(SET_TABLE, 0, &[family, 0, 0, 0])
+        .attribute(TABLE.0, table)
+        .attribute(TABLE.1, &parameters.concat());
+}
+
+/// Sets a neighbour, in a state and with flags.
+fn neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6], (state, flags): (u16, u8)) {
     let (address, family) = octets(address);
     // `struct ndmsg`.
     let mut fixed = vec![family, 0, 0, 0];
     fixed.extend(index.to_ne_bytes());
-    fixed.extend(PERMANENT.to_ne_bytes());
-    fixed.extend([0, 0]);
+    fixed.extend(state.to_ne_bytes());
+    fixed.extend([flags, 0]);
     batch
         .request(libc::RTM_NEWNEIGH, NEW & 0x400, &fixed)
         .attribute(libc::NDA_DST, &address)

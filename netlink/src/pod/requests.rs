@@ -10,8 +10,8 @@ use minionet_core::constants::ROUTE_PROTOCOL_POD;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -33,12 +33,18 @@ const LOOPBACK: u32 = 1;
 /// The whole pair in one message: both names, MACs and MTUs, the container's end born in its
 /// namespace. There is no moment at which it has another name or is somewhere else, and udev
 /// leaves addresses alone that were set at birth.
+///
+/// Each end has one queue, which is what the kernel uses where nothing is said; but then it makes
+/// one for each processor first, and waits twice until nobody uses the others (`veth_init_queues` in
+/// drivers/net/veth.c).
 pub(super) fn create(netns: &Netns, link: &PodLink) -> Request {
     let mut inner = LinkMessage::default();
     inner.attributes = vec![
         LinkAttribute::IfName(link.ifname.clone()),
         LinkAttribute::Address(link.mac.0.to_vec()),
         LinkAttribute::Mtu(link.mtu),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
         LinkAttribute::NetNsFd(netns.as_raw_fd()),
     ];
     let mut outer = LinkMessage::default();
@@ -46,6 +52,8 @@ pub(super) fn create(netns: &Netns, link: &PodLink) -> Request {
         LinkAttribute::IfName(link.host_ifname.clone()),
         LinkAttribute::Address(link.host_mac.0.to_vec()),
         LinkAttribute::Mtu(link.mtu),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
@@ -80,7 +88,7 @@ impl fmt::Display for PodStep {
 
 /// What happens in the pod's namespace.
 pub(super) fn in_pod(index: u32, link: &PodLink) -> Vec<(PodStep, Request)> {
-    let mut steps = vec![(PodStep::LoopbackUp, up(LOOPBACK)), (PodStep::Up, up(index))];
+    let mut steps = vec![(PodStep::LoopbackUp, up(LOOPBACK)), (PodStep::Up, pod_end_up(index))];
     for assigned in &link.addresses {
         let (address, gateway) = (assigned.address, assigned.gateway);
         steps.push((PodStep::Address(address), address::add(index, address, assigned.prefix_len())));
@@ -193,6 +201,20 @@ fn up(index: u32) -> Request {
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     Request { message: Message::SetLink(message), flags: 0 }
+}
+
+/// Up, and telling the other side of the link when its MAC changes (`arp_notify`, ip-sysctl.rst of
+/// the kernel): by netlink, which needs no `/proc/sys` that could be read-only.
+fn pod_end_up(index: u32) -> Request {
+    let mut request = up(index);
+    if let Message::SetLink(message) = &mut request.message {
+        // Only what is not zero is sent.
+        let mut settings = InetDevConf::default();
+        settings.arp_notify = 1;
+        let settings = AfSpecInet::DevConfRequest(settings);
+        message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![settings])])];
+    }
+    request
 }
 
 /// No link-local address that the kernel makes, announces and probes (IN6_ADDR_GEN_MODE_NONE);

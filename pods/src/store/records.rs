@@ -137,7 +137,11 @@ impl Store {
     /// [`StoreError::Io`] when the state directory cannot be read.
     pub fn find(&self, id: Id) -> Result<Option<Found>, StoreError> {
         // The last once more: between the first two attempts an ADD may have become ready.
-        for stage in [Stage::Ready, Stage::Adding, Stage::Ready] {
+        self.find_at(id, &[Stage::Ready, Stage::Adding, Stage::Ready])
+    }
+
+    fn find_at(&self, id: Id, stages: &[Stage]) -> Result<Option<Found>, StoreError> {
+        for &stage in stages {
             let path = self.record_path(id, stage);
             match File::open(&path) {
                 Ok(file) => return Ok(Some(Found { store: self.clone(), id, stage, path, file })),
@@ -216,7 +220,8 @@ impl Locked<'_> {
     /// # Errors
     /// As [`Store::find`].
     pub fn find(&self, id: Id) -> Result<Option<Found>, StoreError> {
-        self.store.find(id)
+        // Nobody else writes a record meanwhile, so one that is in neither place is not there.
+        self.store.find_at(id, &[Stage::Adding, Stage::Ready])
     }
 
     /// Writes the record of an ADD, and keeps it locked.

@@ -40,6 +40,8 @@ pub enum Calls {
     Changing,
     /// Those that send something: to the kernel, as nobody else is sent anything.
     Sending,
+    /// Those that ask the kernel for memory.
+    Allocating,
 }
 
 /// How a program ended under the tracer.
@@ -204,6 +206,7 @@ impl Calls {
             Calls::All => true,
             Calls::Asking => !MEMORY_AND_CLOCKS.contains(&number) && !ENDING.contains(&number),
             Calls::Sending => [libc::SYS_sendto, libc::SYS_sendmsg].contains(&number),
+            Calls::Allocating => [libc::SYS_brk, libc::SYS_mmap, libc::SYS_mremap].contains(&number),
             Calls::Changing => {
                 !MEMORY_AND_CLOCKS.contains(&number)
                     && !READING.contains(&number)
