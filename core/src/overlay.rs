@@ -373,6 +373,15 @@ pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay
     if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
 }
 
+impl Overlay {
+    /// Takes in what leads to more peers.
+    pub fn extend(&mut self, more: Overlay) {
+        self.neighbours.extend(more.neighbours);
+        self.fdb.extend(more.fdb);
+        self.routes.extend(more.routes);
+    }
+}
+
 /// What one state has and an earlier one has not, in the order in which it is to be made: nothing is
 /// changed that is there, and nothing removed. Nothing at all where the device itself is another.
 pub fn additions(wanted: &Overlay, before: &Overlay) -> Vec<Change> {

@@ -9,6 +9,7 @@ mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -25,17 +26,17 @@ use minionet_core::state::Journal;
 use minionet_netlink::Socket;
 use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::clock::Clock;
-use crate::firewall::{self, Firewall};
+use crate::firewall::{Basis, Firewall};
 use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::register::Register;
 use crate::run::random;
 use crate::trace::Service;
-use crate::{keep, local, sysctls};
+use crate::{keep, local, memory, sysctls};
 
 use self::report::log;
 use self::settle::{Settler, Wanted};
@@ -136,16 +137,16 @@ impl Node {
     /// Takes in what a round of lookups found, and makes the kernel follow.
     pub fn observe(&mut self, round: &Round) {
         self.asked = true;
-        self.journal.heard(round);
         let heard_at = Instant::now();
+        if let Err(error) = self.welcome(round) {
+            // The look at the tables that follows makes up for it, and says what is wrong.
+            debug!("newcomers are not added early: {error:#}");
+        }
+        self.journal.heard(round);
         let before = (self.own.clone(), self.trusted, self.membership.peers().collect::<Vec<_>>());
         // The own address comes first: by it and the plan that follows from it the addresses of
         // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
-        let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
-            Outcome::Answer { addresses, .. } => Some(addresses.iter().copied()),
-            Outcome::Failure { .. } => None,
-        });
-        let identified = self.identify(heard.flatten().collect()).is_ok();
+        let identified = self.identify(Some(round)).is_ok();
         self.probe.testify(&mut self.membership, self.clock.now());
         let events = self.membership.apply(round, self.clock.now());
         self.note(&events);
@@ -166,6 +167,27 @@ impl Node {
         self.trusted |= self.membership.is_complete();
         self.tell_register(round);
         self.saved.save(self.membership.snapshot(self.clock.now()));
+    }
+
+    /// Adds peers that are listed for the first time, before anything else is done about the answer.
+    fn welcome(&mut self, round: &Round) -> Result<()> {
+        let (Some(own), true) = (&self.own, self.settler.is_settled()) else { return Ok(()) };
+        let mut newcomers = self.membership.newcomers(round);
+        if newcomers.is_empty() {
+            return Ok(());
+        }
+        // Which addresses are this node's own may have changed a moment ago, and none of them is a peer's.
+        let local: BTreeSet<IpAddr> = self.socket.addresses(None)?.iter().map(|a| a.addr).collect();
+        if !local.contains(&own.identity.address) {
+            return Ok(());
+        }
+        newcomers.retain(|addr| !local.contains(addr));
+        let peers: Vec<NodePlan> = newcomers.iter().filter_map(|addr| own.plan.node(*addr).ok()).collect();
+        let encapsulation = self.config.encapsulation;
+        let local = Local { me: &own.me, subnet: own.subnet, underlay: None, encapsulation, assigned: &[] };
+        self.settler.welcome(&mut self.socket, &local, &peers)?;
+        let members: Vec<IpAddr> = newcomers.into_iter().collect();
+        self.firewall.as_mut().map_or(Ok(()), |firewall| firewall.welcome(&members))
     }
 
     /// Which notifications of the kernel are worth another look at its tables.
@@ -238,6 +260,7 @@ impl Node {
         let result = self.try_reconcile();
         self.settler.rest();
         self.conclude(result);
+        memory::give_back();
         self.journal.round(start.elapsed(), self.trouble.as_deref(), self.clock.now());
     }
 
@@ -273,7 +296,7 @@ impl Node {
     }
 
     fn try_reconcile(&mut self) -> Result<()> {
-        let identified = self.identify(BTreeSet::new());
+        let identified = self.identify(None);
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
@@ -282,9 +305,9 @@ impl Node {
         let local = Local { me: &own.me, subnet: own.subnet, underlay: below, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
-        let wanted = overlay::desired(device, &local, &peers);
+        let wanted = Arc::new(overlay::desired(device, &local, &peers));
         let ipv6_pods = own.me.block(Family::V6).is_some();
-        self.journal.compare(&wanted, wanted.routes.len());
+        self.journal.compare(&*wanted, wanted.routes.len());
         let mut set = sysctls::forwarding(ipv6_pods)?;
         let wanted_now = Wanted { overlay: &wanted, underlay, trusted: self.trusted };
         let settled = self.settler.settle(&mut self.socket, &wanted_now, &mut self.journal);
@@ -328,10 +351,22 @@ impl Node {
 
     /// Finds this node's own address among the local ones, and everything that follows from it.
     /// The candidates are what the membership lists and what was heard just now.
-    fn identify(&mut self, heard: BTreeSet<IpAddr>) -> Result<()> {
+    fn identify(&mut self, heard: Option<&Round>) -> Result<()> {
         let local = local::addresses(&mut self.socket)?;
-        let mut answered = self.membership.addresses();
-        answered.extend(heard);
+        let heard = || {
+            heard.iter().flat_map(|round| &round.replies).filter_map(|reply| match &reply.outcome {
+                Outcome::Answer { addresses, .. } => Some(addresses),
+                Outcome::Failure { .. } => None,
+            })
+        };
+        let is_listed =
+            |a: &IpAddr| self.membership.knows(*a) || heard().any(|addresses| addresses.contains(a));
+        let mut answered: BTreeSet<IpAddr> = local.iter().map(|l| l.address).filter(is_listed).collect();
+        if answered.is_empty() {
+            // Only how many others there are matters, for whoever reads why nothing was chosen.
+            answered = self.membership.addresses();
+            answered.extend(heard().flat_map(|addresses| addresses.iter().copied()));
+        }
         let mut overrides =
             Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };
         if self.config.register.enabled && overrides.interface.is_none() {
@@ -398,9 +433,9 @@ impl Node {
             None => Firewall::open()?,
         };
         let members = self.membership.peers().collect();
-        let wanted = firewall::ruleset(&self.config, &own.plan, &own.me, members);
-        self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
-        let result = firewall.reconcile(&wanted, self.trusted);
+        let basis = Basis { config: &self.config, plan: &own.plan, me: &own.me, members };
+        let result = firewall.reconcile(basis, self.trusted);
+        self.wanted.rules = firewall.rules().or(self.wanted.rules);
         self.firewall = Some(firewall);
         self.journal.mended("nft", result?, self.clock.now());
         Ok(())

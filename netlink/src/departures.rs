@@ -15,8 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::os::fd::AsFd;
 
+use crate::decode::{Message, u32_at};
 use crate::error::Error;
-use crate::monitor::{Message, attribute, messages, text_attribute, u32_at};
+use crate::monitor::{attribute, messages, text_attribute};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE` and `RTNLGRP_IPV6_ROUTE` of linux/rtnetlink.h.
 const GROUPS: [u32; 3] = [1, 7, 11];

@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use minionet_core::addr::Cidr;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::decode;
+use crate::decode::{self, Message, u16_at, u32_at};
 use crate::error::Error;
 
 /// Size that is asked of the kernel for the buffer of a socket, in octets.
@@ -143,12 +143,6 @@ impl AsRawFd for Monitor {
     }
 }
 
-/// A message: its type, and what follows the netlink header.
-pub(crate) struct Message<'a> {
-    pub(crate) kind: u16,
-    pub(crate) body: &'a [u8],
-}
-
 /// The messages of a datagram; what is cut off or mangled ends the sequence.
 pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
@@ -157,14 +151,6 @@ pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(message)
     })
-}
-
-fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(octets.get(at..at + 2)?.try_into().ok()?))
-}
-
-pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn concerns(source: Source, message: &Message<'_>, interest: &Interest) -> bool {
@@ -253,14 +239,5 @@ pub(crate) fn text_attribute(body: &[u8], start: usize, wanted: u16) -> Option<&
 
 /// The octets of an attribute.
 pub(crate) fn attribute(body: &[u8], start: usize, wanted: u16) -> Option<&[u8]> {
-    let mut rest = body.get(start..)?;
-    loop {
-        let length = usize::from(u16_at(rest, 0)?);
-        let value = rest.get(4..length)?;
-        // The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-        if u16_at(rest, 2)? & 0x3fff == wanted {
-            return Some(value);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
+    decode::attributes(body, start).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
 }

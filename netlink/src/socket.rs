@@ -16,7 +16,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use crate::dump::{Dump, Dumped, uninterrupted};
+use crate::decode::Message;
+use crate::dump::{Dump, Dumped, parsed, uninterrupted};
 use crate::error::{Error, Refusal};
 
 /// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
@@ -162,6 +163,19 @@ impl Socket {
         operation: &str,
         mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
+        self.dump_objects(message, operation, |object| parsed(object).map(&mut pick))
+    }
+
+    /// As [`Socket::dump`], for tables that are long: `pick` gets each object as the kernel sent it.
+    ///
+    /// # Errors
+    /// As [`Socket::dump`].
+    pub(crate) fn dump_objects<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+        mut pick: impl FnMut(&Message<'_>) -> Result<Option<T>, String>,
+    ) -> Result<Vec<T>, Error> {
         uninterrupted(operation, || self.dump_once(message.clone(), operation, &mut pick))
     }
 
@@ -169,7 +183,7 @@ impl Socket {
         &mut self,
         message: RouteNetlinkMessage,
         operation: &str,
-        pick: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+        pick: &mut impl FnMut(&Message<'_>) -> Result<Option<T>, String>,
     ) -> Result<Dumped<T>, Error> {
         self.send.clear();
         let mut dump = Dump::new(self.append(message, NLM_F_DUMP));
@@ -264,13 +278,13 @@ impl AsFd for Socket {
 }
 
 /// The messages of one datagram.
-pub(crate) struct Messages<'a> {
+struct Messages<'a> {
     rest: &'a [u8],
     operation: &'a str,
 }
 
 impl<'a> Messages<'a> {
-    pub(crate) fn new(datagram: &'a [u8], operation: &'a str) -> Self {
+    fn new(datagram: &'a [u8], operation: &'a str) -> Self {
         Messages { rest: datagram, operation }
     }
 }
@@ -302,9 +316,19 @@ fn parse(rest: &[u8]) -> Result<(NetlinkMessage<RouteNetlinkMessage>, usize), St
 }
 
 /// Reads number and explanation out of an error message.
-pub(crate) fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
+fn refusal(header: NetlinkHeader, error: &netlink_packet_core::ErrorMessage) -> Refusal {
     let errno = error.code.map_or(0, |code| -code.get());
     Refusal { errno, explanation: explanation(header.flags, &error.header) }
+}
+
+/// What an error message says, header included.
+pub(crate) fn refused(message: &[u8]) -> Result<Refusal, String> {
+    match parse(message)? {
+        (NetlinkMessage { header, payload: NetlinkPayload::Error(error), .. }, _) => {
+            Ok(refusal(header, &error))
+        }
+        _ => Err("an error message that is none".to_owned()),
+    }
 }
 
 /// `NLM_F_ACK_TLVS` of linux/netlink.h: attributes follow the echoed header.

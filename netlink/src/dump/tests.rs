@@ -1,4 +1,4 @@
-use netlink_packet_core::{DoneMessage, NetlinkHeader, NetlinkMessage};
+use netlink_packet_core::{DoneMessage, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::LinkMessage;
 
 use super::*;
@@ -29,11 +29,11 @@ fn done(flags: u16, code: i32) -> Vec<u8> {
     message(SEQUENCE, flags, NetlinkPayload::Done(end))
 }
 
-fn index(message: RouteNetlinkMessage) -> Option<u32> {
-    match message {
+fn index(object: &Message<'_>) -> Result<Option<u32>, String> {
+    Ok(match parsed(object)? {
         RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
         _ => None,
-    }
+    })
 }
 
 /// What datagrams come to, of which the last one has to be the end.
