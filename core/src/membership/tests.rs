@@ -11,6 +11,7 @@ mod simulation;
 
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
+use std::sync::Arc;
 
 const NAME: &str = "minions.cncfdemo.k8s";
 const MASTERS: &str = "masters.cncfdemo.k8s";
