@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use minionet_core::constants::ROUTE_PROTOCOL_PEER;
 use netns_testbed::Namespace;
 use nix::errno::Errno;
@@ -25,6 +25,34 @@ const DUMP: u16 = 0x1 | 0x300;
 const STRICT: libc::c_int = 12;
 /// `RTMGRP_IPV4_ROUTE` of linux/rtnetlink.h.
 const IPV4_ROUTES: u32 = 0x40;
+
+/// `NLM_F_REQUEST`, `NLM_F_ACK`, and `NLM_F_CREATE` with `NLM_F_REPLACE` or `NLM_F_EXCL`.
+const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
+const REPLACE: u16 = 0x400 | 0x100;
+const EXCLUSIVE: u16 = 0x400 | 0x200;
+/// `RTNH_F_ONLINK` and attributes of linux/rtnetlink.h.
+const RTNH_F_ONLINK: u32 = 4;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+/// Attributes and a flag of linux/neighbour.h.
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NDA_PROTOCOL: u16 = 12;
+const NTF_SELF: u8 = 2;
+
+/// What leads to a peer.
+pub struct Peer {
+    /// Its address on the underlay.
+    pub node: Ipv4Addr,
+    /// The MAC of its VTEP.
+    pub mac: [u8; 6],
+    /// The address of its VTEP.
+    pub gateway: Ipv4Addr,
+    /// The network of its pods.
+    pub pods: (Ipv4Addr, u8),
+}
 
 /// A socket of rtnetlink that only counts.
 pub struct Raw {
@@ -64,6 +92,53 @@ impl Raw {
         Ok(octets)
     }
 
+    /// Adds to a VXLAN device what leads to a peer, in one datagram: a neighbour, a forwarding entry and a
+    /// route, as the daemon does it.
+    pub fn add_peer(&mut self, device: u32, peer: &Peer) -> Result<()> {
+        let neighbour = |family: i32, flags: u8| {
+            // `struct ndmsg`: NUD_PERMANENT, for a forwarding entry also NUD_NOARP.
+            let mut fixed = neighbours(family);
+            fixed[4..8].copy_from_slice(&device.to_ne_bytes());
+            fixed[8] = if family == libc::AF_BRIDGE { 0xc0 } else { 0x80 };
+            fixed[10] = flags;
+            fixed
+        };
+        // `struct rtmsg`: a unicast route of the main table, on link.
+        let mut route = [0; 12];
+        (route[0], route[1]) = (libc::AF_INET as u8, peer.pods.1);
+        (route[4], route[5], route[7]) = (libc::RT_TABLE_MAIN, ROUTE_PROTOCOL_PEER, libc::RTN_UNICAST);
+        route[8..].copy_from_slice(&RTNH_F_ONLINK.to_ne_bytes());
+        let (mac, gateway) = (peer.mac, peer.gateway.octets());
+        let requests: [(u16, u16, [u8; 12], Vec<u8>); 3] = [
+            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_INET, 0), {
+                let protocol = octets(NDA_PROTOCOL, &[ROUTE_PROTOCOL_PEER]);
+                [octets(NDA_DST, &gateway), octets(NDA_LLADDR, &mac), protocol].concat()
+            }),
+            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_BRIDGE, NTF_SELF), {
+                [octets(NDA_LLADDR, &mac), octets(NDA_DST, &peer.node.octets())].concat()
+            }),
+            (libc::RTM_NEWROUTE, EXCLUSIVE | ACK, route, {
+                let (dst, oif) = (octets(RTA_DST, &peer.pods.0.octets()), attribute(RTA_OIF, device));
+                [dst, octets(RTA_GATEWAY, &gateway), oif].concat()
+            }),
+        ];
+        let mut datagram = Vec::new();
+        for (kind, flags, fixed, attributes) in requests {
+            let length = (HEADER + fixed.len() + attributes.len()) as u32;
+            datagram.extend(length.to_ne_bytes());
+            datagram.extend(kind.to_ne_bytes());
+            datagram.extend((flags | REQUEST).to_ne_bytes());
+            datagram.extend([0; 8]);
+            datagram.extend(fixed);
+            datagram.extend(attributes);
+        }
+        send(self.socket.as_raw_fd(), &datagram, MsgFlags::empty())?;
+        let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
+        let error = self.buffer[..length].get(HEADER..HEADER + 4).map(|octets| octets.to_vec());
+        ensure!(error == Some(vec![0; 4]), "the kernel refuses a peer: {error:?}");
+        Ok(())
+    }
+
     fn dump(&mut self, kind: u16, fixed: &[u8], attributes: &[u8]) -> Result<usize> {
         let length = HEADER + fixed.len() + attributes.len();
         let mut request = (length as u32).to_ne_bytes().to_vec();
@@ -97,10 +172,15 @@ fn neighbours(family: i32) -> [u8; 12] {
 }
 
 fn attribute(kind: u16, value: u32) -> Vec<u8> {
-    let mut octets = 8u16.to_ne_bytes().to_vec();
-    octets.extend(kind.to_ne_bytes());
-    octets.extend(value.to_ne_bytes());
-    octets
+    octets(kind, &value.to_ne_bytes())
+}
+
+fn octets(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    attribute.extend(kind.to_ne_bytes());
+    attribute.extend(value);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    attribute
 }
 
 /// The kind of the last message of a datagram.

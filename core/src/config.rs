@@ -87,7 +87,7 @@ pub struct Config {
     pub register: register::Settings,
     /// Directory of the configuration list for the container runtime; empty means none.
     pub cni_conf_dir: String,
-    /// What is logged, in the syntax of tracing's `EnvFilter`.
+    /// What is logged, in the syntax of tracing's `Targets`.
     pub log_level: String,
     /// How it is logged.
     pub log_format: LogFormat,

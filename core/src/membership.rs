@@ -26,6 +26,7 @@
 //! DNS has dropped goes in the end; memory is bounded by [`Thresholds::max_peers`] and the
 //! answers themselves, and a round costs no more than comparing its answer with the last one.
 
+mod addresses;
 mod entry;
 mod event;
 mod name;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::addresses::AddressSet;
 use self::entry::{Entry, Flaps};
 pub use self::entry::{HoldReason, Liveness};
 pub use self::event::Event;

@@ -14,6 +14,7 @@
 //!   neighbour protocol 109, forwarding entries whose MAC has our prefix.
 
 mod diff;
+mod early;
 pub mod patience;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::diff::{NameTaken, diff, keep_peers};
+pub use self::early::additions;
 use crate::addr::{Cidr, Family, MacAddr};
 use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
@@ -371,27 +373,6 @@ fn next_hop(local: &Local<'_>, peer: &NodePlan, block: &Block) -> Option<NextHop
 pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay_mtu: u32) -> u32 {
     let all_direct = mode == Encapsulation::Never && blocks.iter().all(|b| b.cidr.family() == underlay);
     if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
-}
-
-/// What one state has and an earlier one has not, in the order in which it is to be made: nothing is
-/// changed that is there, and nothing removed. Nothing at all where the device itself is another.
-pub fn additions(wanted: &Overlay, before: &Overlay) -> Vec<Change> {
-    if wanted.device != before.device {
-        return Vec::new();
-    }
-    let neighbours = wanted.neighbours.iter().filter(|(addr, _)| !before.neighbours.contains_key(addr));
-    let fdb = wanted.fdb.iter().filter(|(mac, _)| !before.fdb.contains_key(mac));
-    let routes = wanted.routes.iter().filter(|(dst, _)| !before.routes.contains_key(dst));
-    let underlay = wanted.underlay;
-    let mut changes: Vec<Change> = neighbours.map(|(addr, mac)| Change::SetNeighbour(*addr, *mac)).collect();
-    changes.extend(fdb.map(|(mac, node)| Change::SetFdb(*mac, *node)));
-    changes.extend(routes.map(|(dst, via)| Change::AddRoute {
-        dst: *dst,
-        via: *via,
-        underlay,
-        beside: false,
-    }));
-    changes
 }
 
 /// The MTU of the overlay over an underlay of this MTU, in octets.

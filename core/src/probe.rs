@@ -121,6 +121,9 @@ pub enum Transmit {
 /// The state machine.
 #[derive(Clone, Debug)]
 pub struct Prober {
+    /// Those of a small cluster.
+    base: Limits,
+    /// Those with as many peers as there are.
     limits: Limits,
     local: Option<Local>,
     /// By the address of the VTEP.
@@ -143,7 +146,8 @@ impl Prober {
     pub fn new(limits: Limits, seed: u64) -> Self {
         Prober {
             pacer: Pacer::new(&limits),
-            limits,
+            limits: limits.clone(),
+            base: limits,
             local: None,
             peers: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -181,6 +185,7 @@ impl Prober {
         for vtep in gone {
             self.remove(vtep);
         }
+        self.limits = self.base.with(self.peers.len());
         self.local = Some(local);
     }
 

@@ -1,5 +1,6 @@
 //! The nft table of the overlay: compared with what the kernel holds, and mended where it differs.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use anyhow::Result;
@@ -20,6 +21,38 @@ use crate::hostports;
 /// Keeps the table as it should be.
 pub struct Firewall {
     nft: Nft,
+    right: Option<Right>,
+    rules: Option<usize>,
+}
+
+/// When the table was read last, if it was as it should be then.
+#[derive(PartialEq)]
+struct Right {
+    /// How many transactions had been committed in this namespace.
+    generation: u32,
+    /// What the table was to be, as a number.
+    wanted: u64,
+}
+
+/// All that the table depends on.
+pub struct Basis<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The plan.
+    pub plan: &'a AddressPlan,
+    /// This node's place in it.
+    pub me: &'a NodePlan,
+    /// The members' addresses on the underlay.
+    pub members: Vec<IpAddr>,
+}
+
+impl Hash for Basis<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Config { port, vni, masquerade, masquerade_exempt, .. } = self.config;
+        // A place in a plan follows from the address.
+        let place = (self.plan.digest(), self.me.node);
+        (port, vni, masquerade, masquerade_exempt, place, &self.members).hash(state);
+    }
 }
 
 impl Firewall {
@@ -28,24 +61,56 @@ impl Firewall {
     /// # Errors
     /// When the kernel has no nftables, or the right to use it is missing.
     pub fn open() -> Result<Self> {
-        Ok(Firewall { nft: Nft::open()? })
+        Ok(Firewall { nft: Nft::open()?, right: None, rules: None })
     }
 
     /// Mends the table where it is not as it should be: a member that comes or goes is an element
     /// of a set, for anything else the table is replaced as a whole. Unless `trusted`, nobody is
     /// taken out of the members: what an earlier run knew may still be right. Says what was mended.
     ///
+    /// The kernel counts the transactions of a namespace. While there was none since the table was
+    /// found to be right it still is, and is not read.
+    ///
     /// # Errors
     /// When the kernel cannot be asked, or refuses.
-    pub fn reconcile(&mut self, wanted: &Ruleset, trusted: bool) -> Result<Vec<String>> {
-        let mended = self.mend(wanted, trusted)?;
+    pub fn reconcile(&mut self, basis: Basis<'_>, trusted: bool) -> Result<Vec<String>> {
+        let now = Right { generation: self.nft.generation()?, wanted: number(&basis) };
+        let mut mended = Vec::new();
+        if self.right.as_ref() != Some(&now) {
+            self.right = None;
+            let wanted = ruleset(basis);
+            self.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
+            let drift = self.nft.drift(&wanted)?;
+            if drift.is_empty() {
+                self.right = Some(now);
+            } else {
+                mended = self.mend(&wanted, &drift, trusted)?;
+            }
+        }
         hostports::reconcile(&mut self.nft)?;
         Ok(mended)
     }
 
-    fn mend(&mut self, wanted: &Ruleset, trusted: bool) -> Result<Vec<String>> {
-        let drift = self.nft.drift(wanted)?;
-        let members = Members::of(&drift);
+    /// Lets newcomers in, before the table is looked at.
+    ///
+    /// # Errors
+    /// When the kernel refuses: where there is no such table yet, for one.
+    pub fn welcome(&mut self, members: &[IpAddr]) -> Result<()> {
+        for (spec, v6) in member_sets().into_iter().zip([false, true]) {
+            let of = members.iter().filter(|ip| ip.is_ipv6() == v6);
+            let elements: Vec<Element> = of.map(|ip| Element::key([(*ip).into()])).collect();
+            self.nft.add_elements(TABLE, &spec, &elements)?;
+        }
+        Ok(())
+    }
+
+    /// How many rules the table should have, once that is known.
+    pub fn rules(&self) -> Option<usize> {
+        self.rules
+    }
+
+    fn mend(&mut self, wanted: &Ruleset, drift: &[Drift], trusted: bool) -> Result<Vec<String>> {
+        let members = Members::of(drift);
         if members.differences() < drift.len() {
             let others = drift.iter().find(|d| !Members::has(d));
             let told = others.map(|first| format!("nft table inet {TABLE}: {first}{}", more(drift.len())));
@@ -127,8 +192,15 @@ fn more(differences: usize) -> String {
     }
 }
 
+fn number(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What the table should hold.
-pub fn ruleset(config: &Config, plan: &AddressPlan, me: &NodePlan, members: Vec<IpAddr>) -> Ruleset {
+pub fn ruleset(basis: Basis<'_>) -> Ruleset {
+    let Basis { config, plan, me, members } = basis;
     let networks = |cidrs: &mut dyn Iterator<Item = Cidr>| cidrs.map(IpNetwork::from).collect();
     let pod_networks = &plan.spec().pod_networks;
     let always = guard(&Guard {

@@ -20,6 +20,7 @@ mod install;
 mod keep;
 mod local;
 mod logging;
+mod memory;
 mod node;
 mod notices;
 mod notify;

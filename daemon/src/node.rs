@@ -4,42 +4,41 @@
 //! else. What was found right last only serves to add new peers before the reading.
 
 mod describe;
-mod own;
+mod place;
 mod report;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use minionet_core::addr::Family;
+use minionet_core::addr::{Cidr, Family};
 use minionet_core::cni::attachment::HOST_IFNAME_PREFIX;
 use minionet_core::config::Config;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
 use minionet_core::handoff::{self, NodeFacts};
-use minionet_core::identity::IdentityError;
-use minionet_core::membership::{Event, Liveness, Membership, Outcome, Round};
-use minionet_core::overlay::{self, Device, Local};
-use minionet_core::plan::NodePlan;
+use minionet_core::identity::{Identity, IdentityError};
+use minionet_core::membership::{Event, Liveness, Membership, Round};
+use minionet_core::overlay::{self, Local};
+use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::state::Journal;
 use minionet_netlink::Socket;
-use minionet_netlink::link::Which;
 use minionet_netlink::monitor::Interest;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::firewall::{self, Firewall};
+use crate::firewall::{Basis, Firewall};
 use crate::forwarding::Forwarding;
 use crate::health::State;
 use crate::probe::Probe;
 use crate::register::Register;
 use crate::run::random;
 use crate::trace::Service;
-use crate::{keep, sysctls};
+use crate::{keep, memory, sysctls};
 
-use self::own::Own;
 use self::report::log;
 use self::settle::{Settler, Wanted};
 
@@ -79,6 +78,16 @@ pub struct Node {
     underlay_mtu: u32,
     /// What was done, for those who ask.
     journal: Journal,
+}
+
+/// What follows from this node's own address.
+#[derive(Clone, PartialEq)]
+struct Own {
+    identity: Identity,
+    plan: AddressPlan,
+    me: NodePlan,
+    /// Who is in it is a neighbour on the underlay.
+    subnet: Cidr,
 }
 
 impl Node {
@@ -129,16 +138,16 @@ impl Node {
     /// Takes in what a round of lookups found, and makes the kernel follow.
     pub fn observe(&mut self, round: &Round) {
         self.asked = true;
-        self.journal.heard(round);
         let heard_at = Instant::now();
+        if let Err(error) = self.welcome(round) {
+            // The look at the tables that follows makes up for it, and says what is wrong.
+            debug!("newcomers are not added early: {error:#}");
+        }
+        self.journal.heard(round);
         let before = (self.own.clone(), self.trusted, self.membership.peers().collect::<Vec<_>>());
         // The own address comes first: by it and the plan that follows from it the addresses of
         // the answer are judged. Whatever is wrong with it is said by the reconciliation below.
-        let heard = round.replies.iter().filter_map(|reply| match &reply.outcome {
-            Outcome::Answer { addresses, .. } => Some(addresses.iter().copied()),
-            Outcome::Failure { .. } => None,
-        });
-        let identified = self.identify(heard.flatten().collect()).is_ok();
+        let identified = self.identify(Some(round)).is_ok();
         self.probe.testify(&mut self.membership, self.clock.now());
         let events = self.membership.apply(round, self.clock.now());
         self.note(&events);
@@ -231,6 +240,7 @@ impl Node {
         let result = self.try_reconcile();
         self.settler.rest();
         self.conclude(result);
+        memory::give_back();
         self.journal.round(start.elapsed(), self.trouble.as_deref(), self.clock.now());
     }
 
@@ -266,7 +276,7 @@ impl Node {
     }
 
     fn try_reconcile(&mut self) -> Result<()> {
-        let identified = self.identify(BTreeSet::new());
+        let identified = self.identify(None);
         // An address that is lost for a while is no reason to let the overlay decay.
         let Some(own) = self.own.clone() else { return identified };
         let (device, underlay) = self.device(&own)?;
@@ -275,9 +285,9 @@ impl Node {
         let local = Local { me: &own.me, subnet: own.subnet, underlay: below, encapsulation, assigned };
         let peers: Vec<NodePlan> =
             self.membership.peers().filter_map(|addr| own.plan.node(addr).ok()).collect();
-        let wanted = overlay::desired(device, &local, &peers);
+        let wanted = Arc::new(overlay::desired(device, &local, &peers));
         let ipv6_pods = own.me.block(Family::V6).is_some();
-        self.journal.compare(&wanted, wanted.routes.len());
+        self.journal.compare(&*wanted, wanted.routes.len());
         let mut set = sysctls::forwarding(ipv6_pods)?;
         let wanted_now = Wanted { overlay: &wanted, underlay, trusted: self.trusted };
         let settled = self.settler.settle(&mut self.socket, &wanted_now, &mut self.journal);
@@ -322,25 +332,6 @@ impl Node {
         }
     }
 
-    /// What the VTEP should be, and the number of the interface below it and whether it is up, if
-    /// it is there.
-    fn device(&mut self, own: &Own) -> Result<(Device, Option<(u32, bool)>)> {
-        let link = self.socket.link(Which::Name(&own.identity.interface))?;
-        let underlay = own.plan.underlay();
-        let mtu = self.config.underlay_mtu.or(link.as_ref().map(|l| l.mtu));
-        // While the interface is gone, what it was.
-        self.underlay_mtu = mtu.unwrap_or(self.underlay_mtu);
-        let device = Device {
-            name: DEVICE.to_owned(),
-            vni: self.config.vni,
-            port: self.config.port,
-            local: own.identity.address,
-            mac: own.me.mac,
-            mtu: overlay::overlay_mtu(underlay, self.underlay_mtu),
-        };
-        Ok((device, link.map(|l| (l.index, l.up))))
-    }
-
     /// Makes the nft table what it should be.
     fn filter(&mut self, own: &Own) -> Result<()> {
         let mut firewall = match self.firewall.take() {
@@ -348,9 +339,9 @@ impl Node {
             None => Firewall::open()?,
         };
         let members = self.membership.peers().collect();
-        let wanted = firewall::ruleset(&self.config, &own.plan, &own.me, members);
-        self.wanted.rules = Some(wanted.chains.iter().map(|chain| chain.rules.len()).sum());
-        let result = firewall.reconcile(&wanted, self.trusted);
+        let basis = Basis { config: &self.config, plan: &own.plan, me: &own.me, members };
+        let result = firewall.reconcile(basis, self.trusted);
+        self.wanted.rules = firewall.rules().or(self.wanted.rules);
         self.firewall = Some(firewall);
         self.journal.mended("nft", result?, self.clock.now());
         Ok(())

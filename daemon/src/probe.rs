@@ -24,8 +24,8 @@ pub use self::sockets::unfragmented;
 use self::sockets::{Place, Sockets};
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::files;
 use crate::run::random;
+use crate::{files, memory};
 
 /// The kernel's number for the present boot, random(4).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -35,6 +35,10 @@ const BATCH: usize = 64;
 
 /// Most findings that are logged at once; a failing switch is one event and not a thousand.
 const LOGGED: usize = 20;
+
+/// The least time between two opportunities to send: what is due in between goes together, so that
+/// thousands of peers do not wake the daemon for each of them.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// The largest UDP payload (RFC 768).
 const DATAGRAM: usize = 65535;
@@ -59,6 +63,8 @@ pub struct Probe {
     trouble: Option<String>,
     /// When the results are to be written next.
     write: Duration,
+    /// When there was last an opportunity to send.
+    sent: Duration,
     peers: usize,
 }
 
@@ -77,6 +83,7 @@ impl Probe {
             buffer: if config.probe_port.is_some() { vec![0; DATAGRAM] } else { Vec::new() },
             trouble: None,
             write: Duration::ZERO,
+            sent: Duration::ZERO,
             peers: 0,
         }
     }
@@ -143,7 +150,8 @@ impl Probe {
     pub async fn due(&self) {
         let Some(sockets) = &self.sockets else { return std::future::pending().await };
         let now = self.clock.now();
-        let wake = self.prober.next_wake(now).map_or(self.write, |wake| wake.min(self.write));
+        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + GATHER));
+        let wake = wake.map_or(self.write, |wake| wake.min(self.write));
         tokio::select! {
             result = sockets.readable() => {
                 if let Err(error) = result {
@@ -160,6 +168,7 @@ impl Probe {
         // is more to read, nothing else is done.
         if self.receive() {
             self.send();
+            self.sent = self.clock.now().monotonic;
         }
         log(self.prober.events());
         let now = self.clock.now();
@@ -168,6 +177,7 @@ impl Probe {
             if let Err(error) = self.save(now) {
                 warn!("the results of the probe are not written: {}", chain(&error));
             }
+            memory::give_back();
         }
     }
 

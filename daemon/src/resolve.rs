@@ -1,13 +1,16 @@
-//! Lookups: the only module that names the resolver library.
+//! Lookups: the only module that names the DNS libraries.
 //!
-//! Its cache is off and so is its choice among servers: each server is asked by itself, so that
-//! their answers can be compared. What comes back is plain data for the membership; an answer
-//! that was truncated has been asked for again over TCP by the library (`Truncated` is what
-//! remains when TCP does not work either).
+//! Each server is asked by itself, so that their answers can be compared, and nothing is cached. What
+//! comes back is plain data for the membership; an answer that was truncated has been asked for again
+//! over TCP (`Truncated` is what remains when TCP does not work either).
+//!
+//! Who answers a question directly is heard by [`plain`], which is fast. Signatures are proved, and
+//! names that lead to other servers' names are followed, by the resolver library.
 
+mod plain;
 mod survey;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -23,8 +26,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use minionet_core::addr::Family;
 use minionet_core::config::Config;
-use minionet_core::membership::{Complete, FailureKind, Outcome, Reply, Round};
+use minionet_core::membership::{AddressSet, Complete, FailureKind, Outcome, Reply, Round};
 
 pub use self::survey::survey;
 
@@ -48,6 +52,9 @@ pub struct Lookups {
     trust_anchor: Option<String>,
     timeout: Duration,
     servers: Vec<(SocketAddr, TokioResolver)>,
+    /// What each server said last of each name. An answer that says the same again is the same object,
+    /// so that nobody has to compare them a second time.
+    last: BTreeMap<(String, String), Arc<AddressSet>>,
 }
 
 impl Lookups {
@@ -59,6 +66,7 @@ impl Lookups {
             trust_anchor: config.trust_anchor.clone(),
             timeout: config.dns_timeout,
             servers: Vec::new(),
+            last: BTreeMap::new(),
         }
     }
 
@@ -79,7 +87,7 @@ impl Lookups {
                     // Where the trust anchor fits none of the zone's keys the library goes on for
                     // ever in search of a chain.
                     let limit = resolver.options().timeout * LIMIT;
-                    let outcome = tokio::time::timeout(limit, ask(&resolver, &name)).await;
+                    let outcome = tokio::time::timeout(limit, ask_quickly(server, &resolver, &name)).await;
                     let outcome = outcome.unwrap_or_else(|_| Outcome::Failure {
                         kind: FailureKind::Timeout,
                         text: format!("no answer, or no proof of its signatures, within {limit:?}"),
@@ -91,9 +99,26 @@ impl Lookups {
         let mut round = Round::default();
         while let Some(reply) = tasks.join_next().await {
             // A lookup that panics has no reply, which counts as a failure.
-            round.replies.extend(reply.ok());
+            round.replies.extend(reply.ok().map(|reply| self.recognise(reply)));
         }
+        // What is not asked any more is forgotten.
+        let said = |(resolver, name): &(String, String)| {
+            round.replies.iter().any(|reply| (&reply.resolver, &reply.name) == (resolver, name))
+        };
+        self.last.retain(|key, _| said(key));
         round
+    }
+
+    fn recognise(&mut self, mut reply: Reply) -> Reply {
+        if let Outcome::Answer { addresses, .. } = &mut reply.outcome {
+            let last = self.last.entry((reply.resolver.clone(), reply.name.clone())).or_default();
+            if *last == *addresses {
+                *addresses = Arc::clone(last);
+            } else {
+                *last = Arc::clone(addresses);
+            }
+        }
+        reply
     }
 
     fn refresh_servers(&mut self) -> Result<(), String> {
@@ -162,30 +187,79 @@ fn over(
     builder.with_options(options).build()
 }
 
-/// A and AAAA of one name from one server, as one outcome.
+/// A and AAAA of one name from one server, as one outcome. Only what the library alone can do is left
+/// to it.
+async fn ask_quickly(server: SocketAddr, resolver: &TokioResolver, name: &str) -> Outcome {
+    if resolver.options().validate {
+        return ask(resolver, name).await;
+    }
+    let limit = resolver.options().timeout;
+    let family = async |family, kind| match plain::ask(server, name, family, limit).await {
+        plain::Answer::Said(said) => said,
+        plain::Answer::Elsewhere => look_up(resolver, name, kind).await,
+    };
+    let (v4, v6) = tokio::join!(family(Family::V4, RecordType::A), family(Family::V6, RecordType::AAAA));
+    outcome(v4, v6)
+}
+
+/// The same by the library.
 async fn ask(resolver: &TokioResolver, name: &str) -> Outcome {
     let (v4, v6) =
-        tokio::join!(records(resolver, name, RecordType::A), records(resolver, name, RecordType::AAAA),);
+        tokio::join!(look_up(resolver, name, RecordType::A), look_up(resolver, name, RecordType::AAAA));
+    outcome(v4, v6)
+}
+
+async fn look_up(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Records, Lacking> {
+    records(resolver, name, kind).await.map_err(|error| Lacking::of(&error))
+}
+
+/// What two lookups come to together.
+fn outcome(v4: Result<Records, Lacking>, v6: Result<Records, Lacking>) -> Outcome {
+    let is_complete =
+        |result: &Result<Records, Lacking>| result.as_ref().map_or_else(|e| e.complete, |_| true);
     let complete = Complete { v4: is_complete(&v4), v6: is_complete(&v6) };
-    let mut addresses = BTreeSet::new();
-    let mut ttl = u32::MAX;
-    for records in [&v4, &v6].into_iter().flatten() {
-        addresses.extend(records.addresses.iter().copied());
-        ttl = ttl.min(records.ttl);
-    }
+    let found = || [&v4, &v6].into_iter().flatten();
+    let ttl = found().map(|records| records.ttl).min().unwrap_or(u32::MAX);
+    let addresses: AddressSet = found().flat_map(|records| records.addresses.iter().copied()).collect();
     if addresses.is_empty() {
         // An empty answer is told apart from none only by a success of both.
-        let error = v4.err().or(v6.err());
         let empty = || (FailureKind::Empty, "the answer has no address".to_owned());
-        let (kind, text) = error.map_or_else(empty, |e| (kind(&e), e.to_string()));
+        let (kind, text) = v4.err().or(v6.err()).map_or_else(empty, |e| (e.kind, e.text));
         return Outcome::Failure { kind, text };
     }
     Outcome::Answer { addresses: Arc::new(addresses), ttl: Duration::from_secs(u64::from(ttl)), complete }
 }
 
+/// What a lookup found.
 struct Records {
     addresses: Vec<IpAddr>,
+    /// The lowest, in seconds.
     ttl: u32,
+}
+
+impl Records {
+    fn add(&mut self, address: IpAddr, ttl: u32) {
+        self.addresses.push(address);
+        self.ttl = self.ttl.min(ttl);
+    }
+}
+
+/// Why a lookup found nothing.
+struct Lacking {
+    kind: FailureKind,
+    text: String,
+    /// Whether this tells all there is: "the name exists, but has no such records".
+    complete: bool,
+}
+
+impl Lacking {
+    fn failed(kind: FailureKind, text: String) -> Self {
+        Lacking { kind, text, complete: false }
+    }
+
+    fn of(error: &NetError) -> Self {
+        Lacking { kind: kind(error), text: error.to_string(), complete: is_complete(error) }
+    }
 }
 
 async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Records, NetError> {
@@ -202,22 +276,19 @@ async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resu
             RData::AAAA(a) => IpAddr::V6(a.0),
             _ => continue,
         };
-        records.addresses.push(addr);
-        records.ttl = records.ttl.min(record.ttl);
+        records.add(addr, record.ttl);
     }
     Ok(records)
 }
 
-/// Whether a lookup tells all there is: an answer does, and so does "the name exists, but has no
-/// such records".
-fn is_complete(result: &Result<Records, NetError>) -> bool {
-    match result {
-        Ok(_) => true,
+/// Whether a failed lookup tells all there is: "the name exists, but has no such records".
+fn is_complete(error: &NetError) -> bool {
+    match error {
         // A signed denial of these records, of a name that exists.
-        Err(NetError::Dns(DnsError::Nsec { response, proof, .. })) => {
+        NetError::Dns(DnsError::Nsec { response, proof, .. }) => {
             proof.is_secure() && response.response_code == ResponseCode::NoError
         }
-        Err(error) => error.is_no_records_found() && !error.is_nx_domain(),
+        error => error.is_no_records_found() && !error.is_nx_domain(),
     }
 }
 

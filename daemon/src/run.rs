@@ -15,6 +15,7 @@ use crate::causes::chain;
 use crate::collector;
 use crate::health::Reporter;
 use crate::logging;
+use crate::memory;
 use crate::node::Node;
 use crate::notices::Notices;
 use crate::notify::Manager;
@@ -31,6 +32,7 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 /// # Errors
 /// When the daemon cannot start: a bad setting, or no netlink.
 pub fn run(matches: &ArgMatches) -> Result<()> {
+    memory::set_up();
     let config = settings::gather(matches)?;
     logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -108,7 +110,10 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
             }
             () = node.probe().due() => node.work_probe(),
             () = node.trace().due() => node.work_trace(),
-            work = service.next() => service.work(work, &node),
+            work = service.next() => {
+                service.work(work, &node);
+                memory::give_back();
+            }
             () = manager.due() => manager.alive(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

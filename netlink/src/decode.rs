@@ -1,4 +1,5 @@
-//! Small translations between the library's types and ours, shared by the object modules.
+//! Small translations between the library's types and ours, and the attributes of the kernel's
+//! messages, shared by the object modules.
 
 use std::net::IpAddr;
 

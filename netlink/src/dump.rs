@@ -36,8 +36,8 @@ impl<T> Dump<T> {
         Dump { sequence, objects: Vec::new(), interrupted: false }
     }
 
-    /// Takes in a datagram; `pick` takes from each object what is wanted. Something comes back when
-    /// this was the last one.
+    /// Takes in a datagram; `pick` takes from each object what is wanted, or says why it cannot be
+    /// understood. Something comes back when this was the last one.
     ///
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses, also half way; [`Error::Decode`] when it cannot

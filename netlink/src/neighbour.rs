@@ -16,6 +16,7 @@ use netlink_packet_route::route::RouteProtocol;
 
 use crate::decode::{self, ip_of, mac_of};
 use crate::error::Error;
+use crate::received::Received;
 use crate::socket::{Request, Socket};
 
 /// Permanent: never probed, never aged.
@@ -55,11 +56,8 @@ impl Socket {
         let mut message = NeighbourMessage::default();
         message.header.family = decode::family(family);
         message.attributes.push(NeighbourAttribute::IfIndex(index));
-        self.dump(Message::GetNeighbour(message), "read the neighbours", |m| match m {
-            Message::NewNeighbour(neighbour) if neighbour.header.ifindex == index => {
-                decode_neighbour(neighbour)
-            }
-            _ => None,
+        self.dump_received(Message::GetNeighbour(message), "read the neighbours", |object| {
+            Ok(Entry::of(object).filter(|entry| entry.index == index).and_then(Entry::neighbour))
         })
     }
 
@@ -74,9 +72,9 @@ impl Socket {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Bridge;
         message.header.ifindex = index;
-        self.dump(Message::GetNeighbour(message), "read the forwarding entries", |m| match m {
-            Message::NewNeighbour(entry) if entry.header.ifindex == index => decode_fdb(entry),
-            _ => None,
+        self.dump_received(Message::GetNeighbour(message), "read the forwarding entries", |object| {
+            let entry = Entry::of(object).filter(|entry| entry.index == index);
+            Ok(entry.and_then(|entry| Some(FdbEntry { mac: entry.mac?, dst: entry.addr })))
         })
     }
 }
@@ -181,42 +179,51 @@ fn encode_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn addr_of(address: &NeighbourAddress) -> Option<IpAddr> {
-    match address {
-        NeighbourAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
-        NeighbourAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
-        // In a dump of forwarding entries the family is that of bridges.
-        NeighbourAddress::Other(octets) => ip_of(octets),
-        _ => None,
-    }
+/// `RTM_NEWNEIGH` of linux/rtnetlink.h, `NDA_DST`, `NDA_LLADDR` and `NDA_PROTOCOL` of
+/// linux/neighbour.h.
+const NEW_NEIGHBOUR: u16 = 28;
+const DST: u16 = 1;
+const LLADDR: u16 = 2;
+const PROTOCOL: u16 = 12;
+
+/// Octets of `struct ndmsg` of linux/neighbour.h: the device is at 4 and the state at 8.
+const HEADER: usize = 12;
+
+/// What a dump says of a neighbour or a forwarding entry, without an allocation: there are
+/// thousands.
+struct Entry {
+    index: u32,
+    state: u16,
+    addr: Option<IpAddr>,
+    mac: Option<MacAddr>,
+    protocol: u8,
 }
 
-fn decode_neighbour(message: NeighbourMessage) -> Option<Neighbour> {
-    let state = u16::from(message.header.state);
-    let (mut addr, mut mac, mut protocol) = (None, None, 0);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(address) => addr = addr_of(address),
-            NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
-            NeighbourAttribute::Protocol(number) => protocol = u8::from(*number),
-            _ => {}
+impl Entry {
+    fn of(object: &Received<'_>) -> Option<Self> {
+        if object.kind != NEW_NEIGHBOUR {
+            return None;
         }
+        let body = object.body();
+        let (index, state) = (decode::u32_at(body, 4)?, decode::u16_at(body, 8)?);
+        let mut entry = Entry { index, state, addr: None, mac: None, protocol: 0 };
+        for (kind, value) in decode::attributes(body, HEADER) {
+            match kind {
+                DST => entry.addr = ip_of(value),
+                LLADDR => entry.mac = mac_of(value),
+                PROTOCOL => entry.protocol = value.first().copied().unwrap_or(0),
+                _ => {}
+            }
+        }
+        Some(entry)
     }
-    // Multicast and the like are kept as NOARP by the kernel itself and are nobody's neighbours.
-    if state & NOARP != 0 && state & PERMANENT == 0 {
-        return None;
-    }
-    Some(Neighbour { addr: addr?, mac, permanent: state & PERMANENT != 0, protocol })
-}
 
-fn decode_fdb(message: NeighbourMessage) -> Option<FdbEntry> {
-    let (mut mac, mut dst) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(address) => dst = addr_of(address),
-            NeighbourAttribute::LinkLayerAddress(octets) => mac = mac_of(octets),
-            _ => {}
+    fn neighbour(self) -> Option<Neighbour> {
+        let Entry { state, addr, mac, protocol, .. } = self;
+        // Multicast and the like are kept as NOARP by the kernel itself and are nobody's neighbours.
+        if state & NOARP != 0 && state & PERMANENT == 0 {
+            return None;
         }
+        Some(Neighbour { addr: addr?, mac, permanent: state & PERMANENT != 0, protocol })
     }
-    Some(FdbEntry { mac: mac?, dst })
 }

@@ -11,6 +11,7 @@ use netlink_packet_route::route::{
 
 use crate::decode;
 use crate::error::Error;
+use crate::received::Received;
 use crate::socket::{Request, Socket};
 
 /// A route, as far as ours differ from one another.
@@ -51,9 +52,8 @@ impl Socket {
         message.header.address_family = decode::family(family);
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.protocol = RouteProtocol::from(protocol);
-        let found = self.dump(Message::GetRoute(message), "read the routes", |m| match m {
-            Message::NewRoute(route) => decode(route).filter(|r| r.protocol == protocol),
-            _ => None,
+        let found = self.dump_received(Message::GetRoute(message), "read the routes", |object| {
+            Ok(decode(object).filter(|route| route.protocol == protocol))
         });
         match found {
             // The kernel makes the table with its first route ("FIB table does not exist").
@@ -199,18 +199,41 @@ fn ends(message: &RouteMessage) -> (Option<IpAddr>, Option<IpAddr>, Option<u32>)
     (dst, gateway, device)
 }
 
-fn decode(message: RouteMessage) -> Option<Route> {
-    let (dst, gateway, device) = ends(&message);
+/// Octets of `struct rtmsg` of linux/rtnetlink.h: the length of the prefix is at 1, the protocol at 5
+/// and the type at 7.
+const HEADER: usize = 12;
+
+/// `RTM_NEWROUTE`, `RTN_UNREACHABLE`, `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY` and `RTA_PRIORITY` of
+/// linux/rtnetlink.h.
+const NEW_ROUTE: u16 = 24;
+const UNREACHABLE: u8 = 7;
+const DST: u16 = 1;
+const OIF: u16 = 4;
+const GATEWAY: u16 = 5;
+const PRIORITY: u16 = 6;
+
+/// A route out of a dump, without an allocation: there are thousands.
+fn decode(object: &Received<'_>) -> Option<Route> {
+    if object.kind != NEW_ROUTE {
+        return None;
+    }
+    let body = object.body();
+    let (prefix_len, protocol, kind) = (*body.get(1)?, *body.get(5)?, *body.get(7)?);
+    let (mut dst, mut gateway, mut device, mut metric) = (None, None, None, 0);
+    for (kind, value) in decode::attributes(body, HEADER) {
+        match kind {
+            DST => dst = decode::ip_of(value),
+            OIF => device = decode::u32_at(value, 0),
+            GATEWAY => gateway = decode::ip_of(value),
+            PRIORITY => metric = decode::u32_at(value, 0)?,
+            _ => {}
+        }
+    }
     // A default route has no destination, and is never one of ours.
-    let dst = Cidr::containing(dst?, message.header.destination_prefix_length).ok()?;
-    let metric = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Priority(metric) => Some(*metric),
-        _ => None,
-    });
-    let unreachable = message.header.kind == RouteType::Unreachable;
+    let dst = Cidr::containing(dst?, prefix_len).ok()?;
+    let unreachable = kind == UNREACHABLE;
     // IPv6 binds such a route to the loopback interface.
     let device = device.filter(|_| !unreachable);
-    let (protocol, metric) = (u8::from(message.header.protocol), metric.unwrap_or(0));
     Some(Route { dst, gateway, device, protocol, metric, unreachable })
 }
 

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use minionet_core::constants::DEVICE;
-use netns_testbed::Fault;
+use netns_testbed::{Fault, Host};
 use nix::sys::signal::Signal;
 
-use super::Bench;
+use super::{Bench, peers};
 use crate::crowd::{self, Crowd};
 use crate::finding::{Finding, Findings, Plot, Series, Target};
 use crate::measure::{ms, rest, until};
-use crate::raw::Routes;
-use crate::stats::Summary;
+use crate::raw::{Raw, Routes};
+use crate::stats::{Summary, ratios};
 
 /// Few peers and many.
 const FEW: usize = 100;
@@ -53,13 +53,15 @@ pub fn change(bench: &Bench) -> Result<Findings> {
         "ms",
         &samples[last],
     );
+    let (few, many) = (bare_changes(bench, FEW)?, bare_changes(bench, MANY)?);
     let ratio = Finding::ratio(
         "among 5000 against among 100",
         Target::AtMost(2.0),
         "ms",
         ("5000", &samples[last]),
         ("100", &samples[0]),
-    );
+    )
+    .with_floor("the same messages alone, sent to the kernel", &ratios(&many, &few));
     let points = counts.iter().zip(&samples).map(|(n, s)| (*n as f64, Summary::of(s))).collect();
     let plot = Plot {
         name: "change",
@@ -69,6 +71,23 @@ pub fn change(bench: &Bench) -> Result<Findings> {
         series: vec![Series { name: "minionetd".into(), points }],
     };
     Ok(Findings { findings: vec![value, ratio], plots: vec![plot] })
+}
+
+/// The least that it can take: the messages that lead to one peer more, in one datagram, sent to a
+/// kernel that holds so many.
+fn bare_changes(bench: &Bench, peers: usize) -> Result<Vec<f64>> {
+    let host = Host::new("changed")?;
+    let device = peers::hold(&host, peers)?;
+    let mut raw = Raw::open(&host)?;
+    let mut taken = Vec::new();
+    for number in peers..=peers + bench.rounds(CHANGES) {
+        let peer = peers::place(number)?;
+        let start = Instant::now();
+        raw.add_peer(device, &peer)?;
+        taken.push(ms(start.elapsed()));
+    }
+    // The first one finds nothing in the caches.
+    Ok(taken.split_off(1))
 }
 
 /// The row of memory.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use minionet_core::addr::{Cidr, Family};
+use anyhow::{Context, Result, bail, ensure};
+use minionet_core::addr::Family;
 use minionet_core::constants::{DEFAULT_PORT, DEFAULT_VNI, DEVICE, ROUTE_PROTOCOL_PEER};
 use minionet_core::overlay::{
     Device, Encapsulation, Local, NextHop, Overlay, REFUSING_METRIC, desired, diff, overlay_mtu,
@@ -21,7 +21,7 @@ use super::Bench;
 use crate::crowd;
 use crate::finding::{Finding, Findings, Plot, Series, Target};
 use crate::measure::{interleaved, ms};
-use crate::raw::Raw;
+use crate::raw::{self, Raw};
 use crate::stats::{Summary, ratios};
 
 /// How many peers, and how often they are programmed.
@@ -31,11 +31,15 @@ const AUDITS: usize = 40;
 /// The node itself, which has no NIC here: only its tables are looked at.
 const NODE: &str = "172.20.0.1";
 
+fn plan() -> Result<AddressPlan> {
+    let node_networks = vec!["172.20.0.0/24".parse()?, "192.168.0.0/19".parse()?];
+    let pods = PodNetwork { network: "10.0.0.0/8".parse()?, node_prefix: 24 };
+    Ok(AddressPlan::new(PlanSpec { node_networks, pod_networks: vec![pods] })?)
+}
+
 /// What the kernel is to hold with so many peers, as the daemon computes it.
 pub fn overlay(peers: usize) -> Result<Overlay> {
-    let networks: [Cidr; 2] = ["172.20.0.0/24".parse()?, "192.168.0.0/19".parse()?];
-    let pods = PodNetwork { network: "10.0.0.0/8".parse()?, node_prefix: 24 };
-    let plan = AddressPlan::new(PlanSpec { node_networks: networks.into(), pod_networks: vec![pods] })?;
+    let plan = plan()?;
     let own: IpAddr = NODE.parse()?;
     let me = plan.node(own)?;
     let others: Vec<NodePlan> = (0..peers).map(|n| plan.node(crowd::address(n))).collect::<Result<_, _>>()?;
@@ -47,9 +51,26 @@ pub fn overlay(peers: usize) -> Result<Overlay> {
         mac: me.mac,
         mtu: overlay_mtu(Family::V4, 1500),
     };
-    let (subnet, encapsulation, assigned) = (networks[0], Encapsulation::Always, &plan.assigned());
+    let (subnet, encapsulation, assigned) =
+        (plan.spec().node_networks[0], Encapsulation::Always, &plan.assigned());
     let local = Local { me: &me, subnet, underlay: None, encapsulation, assigned };
     Ok(desired(device, &local, &others))
+}
+
+/// Lets a host hold so many peers; the number of its VXLAN device.
+pub fn hold(host: &Host, peers: usize) -> Result<u32> {
+    ours(host, &overlay(peers)?)?;
+    let link = host.run(Socket::open)??.link(Which::Name(DEVICE))?;
+    Ok(link.context("the VXLAN device is gone")?.index)
+}
+
+/// What leads to one of the peers.
+pub fn place(number: usize) -> Result<raw::Peer> {
+    let plan = plan()?.node(crowd::address(number))?;
+    let [block] = plan.blocks[..] else { bail!("pods of one family") };
+    let (IpAddr::V4(node), IpAddr::V4(gateway)) = (plan.node, block.gateway) else { bail!("IPv4") };
+    let IpAddr::V4(pods) = block.cidr.network() else { bail!("IPv4") };
+    Ok(raw::Peer { node, mac: plan.mac.0, gateway, pods: (pods, block.cidr.prefix_len()) })
 }
 
 /// Who programs.

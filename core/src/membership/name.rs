@@ -1,12 +1,12 @@
 //! One configured name: the replies about it merged, and how well it is answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::sampling::Tracker;
-use super::{FailureKind, Now, Outcome, Reply, Thresholds};
+use super::{AddressSet, FailureKind, Now, Outcome, Reply, Thresholds};
 use crate::addr::Family;
 
 /// Most resolvers that are remembered for a name; beyond it, the longest silent one goes.
@@ -17,7 +17,7 @@ const MAX_RESOLVERS: usize = 16;
 pub(super) struct NameState {
     pub(super) name: String,
     /// The union of all replies of the last round in which anybody gave addresses.
-    pub(super) last: Arc<BTreeSet<IpAddr>>,
+    pub(super) last: Arc<AddressSet>,
     /// When that was.
     pub(super) last_at: Option<Now>,
     /// Whether all records of the underlay's family were there in the last round.
@@ -89,7 +89,7 @@ impl NameState {
         limits: &Thresholds,
     ) -> Absorbed {
         let mut absorbed = Absorbed::default();
-        let mut sets: Vec<&Arc<BTreeSet<IpAddr>>> = Vec::new();
+        let mut sets: Vec<&Arc<AddressSet>> = Vec::new();
         let mut ttl: Option<Duration> = None;
         let (mut answered, mut failed) = (false, None);
         self.complete = false;
@@ -170,7 +170,7 @@ impl NameState {
         sampled.map(|r| r.tracker.size()).min()
     }
 
-    fn replace(&mut self, union: Arc<BTreeSet<IpAddr>>, now: Now, absorbed: &mut Absorbed) {
+    fn replace(&mut self, union: Arc<AddressSet>, now: Now, absorbed: &mut Absorbed) {
         if !Arc::ptr_eq(&self.last, &union) && self.last != union {
             absorbed.came = union.difference(&self.last).copied().collect();
             absorbed.left = self.last.difference(&union).copied().collect();
@@ -190,7 +190,7 @@ impl NameState {
 }
 
 /// Why an answer counts as empty, if it does.
-fn empty(addresses: &BTreeSet<IpAddr>, family: Option<Family>) -> Option<String> {
+fn empty(addresses: &AddressSet, family: Option<Family>) -> Option<String> {
     match family {
         _ if addresses.is_empty() => Some("the answer holds no address".to_owned()),
         Some(family) if !addresses.iter().any(|a| Family::of(*a) == family) => {
@@ -201,7 +201,7 @@ fn empty(addresses: &BTreeSet<IpAddr>, family: Option<Family>) -> Option<String>
 }
 
 /// The union, without copying when all sets are the same.
-fn union(sets: &[&Arc<BTreeSet<IpAddr>>]) -> Arc<BTreeSet<IpAddr>> {
+fn union(sets: &[&Arc<AddressSet>]) -> Arc<AddressSet> {
     let Some((first, rest)) = sets.split_first() else { return Arc::default() };
     if rest.iter().all(|set| Arc::ptr_eq(first, set) || first == set) {
         return Arc::clone(first);

@@ -1,13 +1,12 @@
 //! What one round of lookups found: the input of the state machine.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::AddressSet;
 use crate::addr::Family;
 
 /// A point in time, as two clocks tell it.
@@ -49,7 +48,7 @@ pub enum Outcome {
     Answer {
         /// The addresses of both families. Shared, because an answer rarely differs from the
         /// one before and a set that is the same object need not be compared.
-        addresses: Arc<BTreeSet<IpAddr>>,
+        addresses: Arc<AddressSet>,
         /// The lowest TTL of the records.
         ttl: Duration,
         /// For which families all records are there.

@@ -9,11 +9,11 @@
 //! A rolling restart that takes one record out at a time looks the same as a sample of all but
 //! one; treating it as one is harmless, it only delays removals until the answers are quiet.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Thresholds;
+use super::{AddressSet, Thresholds};
 
 /// Follows the complete answers of one resolver about one name.
 ///
@@ -21,7 +21,7 @@ use super::Thresholds;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tracker {
     answers: u64,
-    last: Arc<BTreeSet<IpAddr>>,
+    last: Arc<AddressSet>,
     window: VecDeque<Sample>,
     /// Records that left during the window, with the number of the first answer without them.
     left: BTreeMap<IpAddr, u64>,
@@ -40,7 +40,7 @@ struct Sample {
 impl Tracker {
     /// Takes an answer in. Returns whether it looks like a swap: as large as the one before,
     /// with some records replaced by others.
-    pub(super) fn feed(&mut self, answer: &Arc<BTreeSet<IpAddr>>, limits: &Thresholds) -> bool {
+    pub(super) fn feed(&mut self, answer: &Arc<AddressSet>, limits: &Thresholds) -> bool {
         let first = self.answers == 0;
         self.answers += 1;
         let window = limits.sampling_answers;

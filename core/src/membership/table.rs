@@ -1,11 +1,40 @@
 //! The table of addresses: who gets in, and as what.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::entry::Entry;
-use super::{Event, MAX_REFUSED, Membership, Now, Refusal};
+use super::{Event, MAX_REFUSED, Membership, Now, Outcome, Refusal, Round};
 
 impl Membership {
+    /// Whether an address is among [`Membership::addresses`].
+    pub fn knows(&self, addr: IpAddr) -> bool {
+        self.entries.contains_key(&addr) || self.listed(addr)
+    }
+
+    /// The addresses that a round lists for the first time and that will be peers once it is applied:
+    /// nothing keeps a peer out that is seen for the first time, so they may be programmed before
+    /// anything else is thought about. Costs no more than comparing the round with the last one.
+    pub fn newcomers(&self, round: &Round) -> BTreeSet<IpAddr> {
+        let mut newcomers = BTreeSet::new();
+        for reply in &round.replies {
+            let name = self.names.iter().find(|state| state.name == reply.name);
+            let (Some(name), Outcome::Answer { addresses, .. }) = (name, &reply.outcome) else { continue };
+            if Arc::ptr_eq(addresses, &name.last) {
+                continue;
+            }
+            let come = addresses.difference(&name.last).copied();
+            newcomers.extend(come.filter(|a| !self.entries.contains_key(a) && self.refusal(*a).is_none()));
+        }
+        // Who is left out when there is no room for all, the rules decide.
+        if newcomers.len() > self.limits.max_peers.saturating_sub(self.peers) {
+            BTreeSet::new()
+        } else {
+            newcomers
+        }
+    }
+
     /// Decides whether a known or new address is a peer.
     pub(super) fn judge(&mut self, addr: IpAddr, now: Now, events: &mut Vec<Event>) {
         let refusal = self.refusal(addr);

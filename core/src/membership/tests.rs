@@ -73,13 +73,27 @@ impl World {
     /// Five seconds pass, then a round with these replies.
     fn round(&mut self, replies: Vec<Reply>) -> Vec<Event> {
         self.pass(5);
-        let events = self.members.apply(&Round { replies }, self.now);
+        let round = Round { replies };
+        let newcomers = self.members.newcomers(&round);
+        let (room, before) = (self.members.limits.max_peers - self.members.peers, self.peers());
+        let events = self.members.apply(&round, self.now);
+        self.check_newcomers(&newcomers, &before, room);
         self.events.extend(events.clone());
         // Long runs repeat themselves: looking at every tenth round keeps them short.
         if !events.is_empty() || self.members.rounds.is_multiple_of(10) {
             self.check();
         }
         events
+    }
+
+    /// Who was announced as a newcomer is a peer now and was none before; and nobody else came for
+    /// the first time, unless there was no room for all.
+    fn check_newcomers(&self, newcomers: &BTreeSet<IpAddr>, before: &[IpAddr], room: usize) {
+        let peers = self.peers();
+        assert!(newcomers.iter().all(|a| peers.contains(a) && !before.contains(a)), "{newcomers:?}");
+        let come = peers.iter().filter(|a| !before.contains(a) && !newcomers.contains(a));
+        // Those who wait for room, or were refused for lack of it, are no strangers.
+        assert!(come.count() == 0 || room <= peers.len(), "{peers:?} but {newcomers:?}");
     }
 
     fn pass(&mut self, seconds: u64) {

@@ -39,7 +39,7 @@ pub(crate) fn plan() -> AddressPlan {
 }
 
 fn round(addresses: &[&str]) -> Round {
-    let addresses: BTreeSet<IpAddr> = addresses.iter().map(|a| ip(a)).collect();
+    let addresses = addresses.iter().map(|a| ip(a)).collect();
     let outcome = Outcome::Answer {
         addresses: Arc::new(addresses),
         ttl: Duration::from_secs(5),

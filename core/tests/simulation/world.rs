@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use minionet_core::membership::{Complete, FailureKind, Outcome, Reply, Round};
+use minionet_core::membership::{AddressSet, Complete, FailureKind, Outcome, Reply, Round};
 
 use crate::random::Random;
 
@@ -32,7 +32,7 @@ const TTL: Duration = Duration::from_secs(30);
 const FLAP: Seconds = 20;
 
 /// Addresses by name.
-type Zones = [Arc<BTreeSet<IpAddr>>; 2];
+type Zones = [Arc<AddressSet>; 2];
 
 /// What a resolver with a fault does. Whatever is chosen is the same for the fault's whole time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,7 @@ impl World {
             if name == 0 {
                 known.extend(strangers());
             }
+            let known = known.into_iter().collect();
             if *self.copies[resolver][name] != known {
                 self.copies[resolver][name] = Arc::new(known);
             }
@@ -231,7 +232,7 @@ impl World {
 /// Computes what a fault makes of what the resolvers know.
 fn prepare(fault: &mut Fault, copies: &[Zones; 3]) {
     let salt = fault.salt;
-    let lacking = |known: &Arc<BTreeSet<IpAddr>>, percent| {
+    let lacking = |known: &Arc<AddressSet>, percent| {
         Arc::new(known.iter().copied().filter(|a| spread(*a, salt) % 100 >= percent).collect())
     };
     for (said, copy) in fault.said.iter_mut().flatten().zip(copies.iter().flatten()) {
@@ -270,6 +271,6 @@ fn failure(kind: FailureKind) -> Outcome {
     Outcome::Failure { kind, text: "as simulated".to_owned() }
 }
 
-fn answer(addresses: &Arc<BTreeSet<IpAddr>>, complete: Complete) -> Outcome {
+fn answer(addresses: &Arc<AddressSet>, complete: Complete) -> Outcome {
     Outcome::Answer { addresses: Arc::clone(addresses), ttl: TTL, complete }
 }

@@ -23,9 +23,10 @@ use minionet_netlink::nft::Nft;
 use minionet_pods::{boot, heartbeat};
 
 use super::{cni, host, kernel, kube, peers, pods};
+use crate::firewall::{self, Basis};
 use crate::forwarding::Forwarding;
 use crate::local::Place;
-use crate::{firewall, keep, processes, resolve, settings};
+use crate::{keep, processes, resolve, settings};
 
 /// Longest time for all questions to DNS together.
 const DNS: Duration = Duration::from_secs(15);
@@ -131,7 +132,7 @@ fn known(place: &Place, listed: &BTreeSet<IpAddr>, saved: &BTreeSet<IpAddr>) -> 
 
 fn drift(config: &Config, place: &Place, known: &[NodePlan]) -> Gathered<Vec<String>> {
     let members = known.iter().map(|peer| peer.node).collect();
-    let wanted = firewall::ruleset(config, &place.plan, &place.me, members);
+    let wanted = firewall::ruleset(Basis { config, plan: &place.plan, me: &place.me, members });
     let drift = Nft::open().and_then(|mut nft| nft.drift(&wanted));
     drift.map(|drift| drift.iter().map(ToString::to_string).collect()).map_err(|e| e.to_string())
 }

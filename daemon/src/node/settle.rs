@@ -1,12 +1,14 @@
 //! The overlay's tables: made what they should be, as far as the kernel agrees.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use minionet_core::addr::Cidr;
 use minionet_core::overlay::patience::{Ground, LONGEST, Patience, Refusal, SHORTEST};
-use minionet_core::overlay::{self, Change, Device, Overlay};
+use minionet_core::overlay::{self, Change, Device, Local, Overlay};
+use minionet_core::plan::NodePlan;
 use minionet_core::state::Journal;
 use minionet_netlink::Socket;
 use minionet_netlink::overlay::{self as kernel, Failure};
@@ -24,13 +26,13 @@ pub struct Settler {
     /// When to try again, by the clock.
     again: Option<Duration>,
     /// What the kernel held when it was last found to be right.
-    settled: Option<Overlay>,
+    settled: Option<Arc<Overlay>>,
 }
 
 /// What the kernel should hold, and what that depends on.
 pub struct Wanted<'a> {
     /// The overlay.
-    pub overlay: &'a Overlay,
+    pub overlay: &'a Arc<Overlay>,
     /// The number of the interface below it, and whether it is up.
     pub underlay: Option<(u32, bool)>,
     /// Whether DNS has spoken: before that nothing is removed that leads to a peer.
@@ -67,7 +69,7 @@ impl Settler {
             }
             if changes.is_empty() {
                 journal.unchanged();
-                self.settled = Some(wanted.overlay.clone());
+                self.settled = Some(Arc::clone(wanted.overlay));
             }
             let ground = Ground { device: observed.device, underlay: wanted.underlay };
             let due = self.patience.due(changes, ground, self.clock.now().monotonic);
@@ -82,6 +84,30 @@ impl Settler {
             self.patience.tried(&due, refusals, self.clock.now().monotonic);
         }
         Ok(links)
+    }
+
+    /// Adds peers that nothing is known of but their places, as long as the kernel is as it was last
+    /// found to be right: computing and comparing what thousands of peers need takes longer than all
+    /// the rest. The look at the tables that follows finds whatever is wrong with this.
+    ///
+    /// # Errors
+    /// When the conversation with the kernel breaks down.
+    pub fn welcome(
+        &mut self,
+        socket: &mut Socket,
+        local: &Local<'_>,
+        peers: &[NodePlan],
+        journal: &mut Journal,
+    ) -> Result<()> {
+        let Some(settled) = &mut self.settled else { return Ok(()) };
+        let local = Local { underlay: settled.underlay, ..*local };
+        let more = overlay::desired(settled.device.clone(), &local, peers);
+        let changes = overlay::additions(&more, settled);
+        let failures = kernel::apply(socket, &settled.device, &changes)?;
+        report(&changes);
+        journal.made(&changes, failures.iter().map(|f| &f.change), self.clock.now());
+        Arc::make_mut(settled).extend(more);
+        Ok(())
     }
 
     /// Adds what is new since the kernel was last found to be right, before its tables are read:

@@ -1,7 +1,7 @@
 //! The sockets of the probe.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket as StdSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 use minionet_core::constants::DEVICE;
@@ -11,7 +11,9 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
+
+use crate::notices::listen;
 
 mod option {
     //! Path MTU discovery, ip(7) and ipv6(7), which `nix` does not name.
@@ -54,10 +56,10 @@ pub struct Sockets {
     device: u32,
     /// For requests and replies: bound to the address of the VTEP, and no part of what it sends
     /// is fragmented.
-    tunnel: UdpSocket,
+    tunnel: AsyncFd<UdpSocket>,
     /// Takes hellos, from the overlay's device only: what is sent to all on the underlay is
     /// nobody's but a stranger's.
-    hellos: UdpSocket,
+    hellos: AsyncFd<UdpSocket>,
     /// Sends hellos.
     underlay: UdpSocket,
 }
@@ -77,9 +79,11 @@ impl Sockets {
         Ok(Sockets {
             place,
             device,
-            tunnel: UdpSocket::from_std(tunnel)?,
-            hellos: UdpSocket::from_std(hellos)?,
-            underlay: UdpSocket::from_std(underlay)?,
+            // For reading only: that there is room again in a socket's buffer, which is so after
+            // every packet that was sent, is no reason to wake up.
+            tunnel: listen(tunnel)?,
+            hellos: listen(hellos)?,
+            underlay,
         })
     }
 
@@ -92,19 +96,19 @@ impl Sockets {
     /// Waits until something can be read.
     pub async fn readable(&self) -> io::Result<()> {
         tokio::select! {
-            ready = self.tunnel.ready(Interest::READABLE) => ready.map(drop),
-            ready = self.hellos.ready(Interest::READABLE) => ready.map(drop),
+            ready = self.tunnel.readable() => ready.map(drop),
+            ready = self.hellos.readable() => ready.map(drop),
         }
     }
 
     /// A datagram that came through the tunnel, if there is one.
     pub fn receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        take(|| self.tunnel.try_recv_from(buffer))
+        take(|| self.tunnel.try_io(Interest::READABLE, |socket| socket.recv_from(buffer)))
     }
 
     /// A hello, if there is one.
     pub fn receive_hello(&self, buffer: &mut [u8]) -> Option<usize> {
-        take(|| self.hellos.try_recv_from(buffer)).map(|(len, _)| len)
+        take(|| self.hellos.try_io(Interest::READABLE, |socket| socket.recv_from(buffer))).map(|(len, _)| len)
     }
 
     /// Sends a datagram through the tunnel.
@@ -112,7 +116,7 @@ impl Sockets {
     /// # Errors
     /// When it cannot be sent now.
     pub fn send(&self, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
-        self.tunnel.try_send_to(payload, to).map(drop)
+        self.tunnel.get_ref().send_to(payload, to).map(drop)
     }
 
     /// Sends a frame to a peer's port of VXLAN.
@@ -120,7 +124,7 @@ impl Sockets {
     /// # Errors
     /// When it cannot be sent now.
     pub fn send_frame(&self, to: SocketAddr, frame: &[u8]) -> io::Result<()> {
-        self.underlay.try_send_to(frame, to).map(drop)
+        self.underlay.send_to(frame, to).map(drop)
     }
 }
 
@@ -147,7 +151,7 @@ fn overlay_device() -> nix::Result<u32> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn unfragmented(address: SocketAddr) -> Result<StdSocket> {
+pub fn unfragmented(address: SocketAddr) -> Result<UdpSocket> {
     let socket = bind(address, "the probe")?;
     // The option "probe" sets the bit "do not fragment" and disregards what was learned about
     // the path: the very thing that is to be found out.
@@ -159,8 +163,8 @@ pub fn unfragmented(address: SocketAddr) -> Result<StdSocket> {
     Ok(socket)
 }
 
-fn bind(address: SocketAddr, purpose: &str) -> Result<StdSocket> {
-    let socket = StdSocket::bind(address).with_context(|| format!("cannot open {address} for {purpose}"))?;
+fn bind(address: SocketAddr, purpose: &str) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(address).with_context(|| format!("cannot open {address} for {purpose}"))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -75,7 +75,7 @@ fn answers_without_addresses_of_the_underlay_are_failures() {
 fn an_incomplete_answer_only_adds() {
     let mut world = World::new();
     world.say(&ips([1, 2, 3]));
-    let (addresses, ttl) = (Arc::new(BTreeSet::from([ip(1), ip(4)])), Duration::from_secs(5));
+    let (addresses, ttl) = (Arc::new(AddressSet::from_iter([ip(1), ip(4)])), Duration::from_secs(5));
     for complete in [Complete::NEITHER, Complete { v4: false, v6: true }] {
         let outcome = Outcome::Answer { addresses: Arc::clone(&addresses), ttl, complete };
         for _ in 0..1000 {

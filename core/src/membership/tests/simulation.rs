@@ -39,7 +39,7 @@ struct Simulation {
     random: Random,
     world: World,
     /// The records that DNS should give, this node's included.
-    truth: Arc<BTreeSet<IpAddr>>,
+    truth: Arc<AddressSet>,
     fault: Fault,
     fault_ends: u64,
     /// For how many rounds in a row the flapping records have been gone.
@@ -99,7 +99,7 @@ impl Simulation {
 
     /// One to three nodes join or leave, or are replaced; this node stays.
     fn change(&mut self) {
-        let mut truth = (*self.truth).clone();
+        let mut truth: BTreeSet<IpAddr> = self.truth.iter().copied().collect();
         for _ in 0..self.random.between(1, 3) {
             let join = self.random.below(2) == 0;
             if join {
@@ -108,7 +108,7 @@ impl Simulation {
                 truth.remove(&gone);
             }
         }
-        self.truth = Arc::new(truth);
+        self.truth = Arc::new(truth.into_iter().collect());
     }
 
     /// A fault, or after one an hour of quiet.
@@ -160,7 +160,7 @@ impl Simulation {
                 complete(Arc::new(random.sample(&all, 8).into_iter().collect()))
             }
             Fault::Flapping => {
-                let mut some = (*self.truth).clone();
+                let mut some: BTreeSet<IpAddr> = self.truth.iter().copied().collect();
                 // Always the same two, never for more than two rounds in a row: from three on,
                 // with the hold-down over, they would rightly be believed to be gone.
                 self.flap = if self.flap < 2 && random.below(2) == 0 { self.flap + 1 } else { 0 };
@@ -168,7 +168,7 @@ impl Simulation {
                     some.pop_last();
                     some.remove(&node(2));
                 }
-                complete(Arc::new(some))
+                complete(Arc::new(some.into_iter().collect()))
             }
             Fault::LiarBesideTheTruth => complete(Arc::new((1..100).map(|n| node(3 * n)).collect())),
         };

@@ -48,18 +48,18 @@ fn prober() -> Prober {
 fn packets_are_bounded_from_the_first_second() {
     let mut prober = prober();
     let sums = run(&mut prober, 100, 100, |_| true);
-    // 250 a second, and a burst of 16.
-    assert!(sums.iter().all(|(packets, _)| *packets <= 266), "{sums:?}");
+    // 250 a second, and a burst of 32.
+    assert!(sums.iter().all(|(packets, _)| *packets <= 282), "{sums:?}");
     // Three requests to each of 5000 in the first minute.
     let alive = prober.liveness().filter(|(_, l)| *l == Liveness::Alive).count();
     assert_eq!(alive, usize::from(PEERS));
-    // Afterwards, 5000 every 30 s, and the full size every 120 s: 208 packets a second.
+    // Afterwards, 5000 every 63 s, and the full size every 250 s: 100 packets a second.
     let sums = run(&mut prober, 200, 120, |_| true);
     let packets: u32 = sums.iter().map(|(packets, _)| packets).sum();
     let octets: usize = sums.iter().map(|(_, octets)| octets).sum();
-    assert!((150..=250).contains(&(packets / 120)), "{}", packets / 120);
+    assert!((80..=120).contains(&(packets / 120)), "{}", packets / 120);
     // Less than a megabit a second.
-    assert!(octets / 120 < 100_000, "{}", octets / 120);
+    assert!(octets / 120 < 50_000, "{}", octets / 120);
 }
 
 #[test]
@@ -67,13 +67,13 @@ fn the_dead_do_not_starve_the_living() {
     let mut prober = prober();
     run(&mut prober, 100, 60, |_| true);
     let sums = run(&mut prober, 160, 200, |i| i % 2 == 0);
-    assert!(sums.iter().all(|(packets, _)| *packets <= 266), "{sums:?}");
+    assert!(sums.iter().all(|(packets, _)| *packets <= 282), "{sums:?}");
     let dead = prober.liveness().filter(|(_, l)| *l == Liveness::Dead).count();
     assert_eq!(dead, usize::from(PEERS) / 2);
     let view = prober.view(at(Duration::from_secs(360))).unwrap();
     for peer in view.peers.iter().filter(|p| p.state == Liveness::Alive) {
         let age = view.written - peer.last_reply.unwrap();
-        assert!(age <= 60, "{} has not been asked for {age} s", peer.address);
+        assert!(age <= 90, "{} has not been asked for {age} s", peer.address);
     }
 }
 

@@ -144,7 +144,7 @@ impl World {
         let peers = self.records.iter().filter(|peer| **peer != node).map(|peer| (*peer, probe(*peer)));
         let outcome = match minion.reaches_server {
             true => Outcome::Answer {
-                addresses: Arc::new(self.records.clone()),
+                addresses: Arc::new(self.records.iter().copied().collect()),
                 ttl: Duration::from_secs(30),
                 complete: Complete::BOTH,
             },

@@ -1,0 +1,33 @@
+//! What may be added before the kernel's tables are read.
+
+use super::{Change, Overlay};
+
+impl Overlay {
+    /// Takes in what leads to more peers.
+    pub fn extend(&mut self, more: Overlay) {
+        self.neighbours.extend(more.neighbours);
+        self.fdb.extend(more.fdb);
+        self.routes.extend(more.routes);
+    }
+}
+
+/// What one state has and an earlier one has not, in the order in which it is to be made: nothing is
+/// changed that is there, and nothing removed. Nothing at all where the device itself is another.
+pub fn additions(wanted: &Overlay, before: &Overlay) -> Vec<Change> {
+    if wanted.device != before.device {
+        return Vec::new();
+    }
+    let neighbours = wanted.neighbours.iter().filter(|(addr, _)| !before.neighbours.contains_key(addr));
+    let fdb = wanted.fdb.iter().filter(|(mac, _)| !before.fdb.contains_key(mac));
+    let routes = wanted.routes.iter().filter(|(dst, _)| !before.routes.contains_key(dst));
+    let underlay = wanted.underlay;
+    let mut changes: Vec<Change> = neighbours.map(|(addr, mac)| Change::SetNeighbour(*addr, *mac)).collect();
+    changes.extend(fdb.map(|(mac, node)| Change::SetFdb(*mac, *node)));
+    changes.extend(routes.map(|(dst, via)| Change::AddRoute {
+        dst: *dst,
+        via: *via,
+        underlay,
+        beside: false,
+    }));
+    changes
+}
