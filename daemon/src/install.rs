@@ -70,6 +70,10 @@ pub fn install(matches: &ArgMatches) -> Result<()> {
 pub fn uninstall(matches: &ArgMatches) -> Result<()> {
     let root = root(matches)?;
     let dry_run = matches.get_flag("dry-run");
+    // Before the disk is looked at: the link of a unit that is disabled would keep its directory.
+    if !dry_run && root.is_host() {
+        stop()?;
+    }
     let mut manifest = match manifest(&root)? {
         Some(manifest) => manifest,
         None => assumed()?,
@@ -82,9 +86,6 @@ pub fn uninstall(matches: &ArgMatches) -> Result<()> {
     paths.push(&path);
     let disk = root.observe(paths)?;
     let removal = core::remove(&manifest, &disk, &[&path], matches.get_flag("force"));
-    if !dry_run && root.is_host() {
-        stop()?;
-    }
     take(&root, &removal.steps, &[], dry_run)?;
     output::say(&summary(&removal.steps, 0, dry_run))?;
     if !dry_run && root.is_host() && Path::new(SYSTEMD).exists() {

@@ -220,7 +220,7 @@ fn installing_starts_and_uninstalling_stops_what_runs() -> Result<()> {
     // The second unit is there for who wants it, and goes with the link that enabled it.
     systemd.systemctl(["enable", "minionet-registration.service"])?;
     let wants = "/etc/systemd/system/multi-user.target.wants";
-    ensure!(node.exists(&format!("{wants}/minionet-registration.service"))?);
+    ensure!(node.exists(format!("{wants}/minionet-registration.service"))?);
     // A dry run stops nothing.
     minionetd(&["uninstall", "--dry-run"])?;
     ensure!(systemd.property(SERVICE, "MainPID")? == second);
