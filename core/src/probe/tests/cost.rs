@@ -53,11 +53,11 @@ fn packets_are_bounded_from_the_first_second() {
     // Three requests to each of 5000 in the first minute.
     let alive = prober.liveness().filter(|(_, l)| *l == Liveness::Alive).count();
     assert_eq!(alive, usize::from(PEERS));
-    // Afterwards, 5000 every 63 s, and the full size every 250 s: 100 packets a second.
+    // Afterwards 5000 every 63 s; the full size, every 250 s, is not due again within these.
     let sums = run(&mut prober, 200, 120, |_| true);
     let packets: u32 = sums.iter().map(|(packets, _)| packets).sum();
     let octets: usize = sums.iter().map(|(_, octets)| octets).sum();
-    assert!((80..=120).contains(&(packets / 120)), "{}", packets / 120);
+    assert!((60..=120).contains(&(packets / 120)), "{}", packets / 120);
     // Less than a megabit a second.
     assert!(octets / 120 < 50_000, "{}", octets / 120);
 }
