@@ -1,6 +1,7 @@
 //! Replacing the table as a whole.
 
 use std::net::Ipv4Addr;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use minionet_core::nft::{
@@ -78,16 +79,21 @@ fn no_element_is_lost_between_reading_and_replacing() {
     let open = || namespace.within(|| Nft::open().unwrap());
     let (mut daemon, mut plugin) = (open(), open());
     daemon.apply(&version(0)).unwrap();
-    let done = AtomicBool::new(false);
+    let (done, begun) = (AtomicBool::new(false), Barrier::new(2));
     let replaced = std::thread::scope(|scope| {
         let daemon = scope.spawn(|| {
             let mut replaced = 0;
             while !done.load(Ordering::Relaxed) {
                 replaced += 1;
                 daemon.apply(&version(replaced)).unwrap();
+                if replaced == 1 {
+                    begun.wait();
+                }
             }
             replaced
         });
+        // Not before the daemon has had its first turn.
+        begun.wait();
         for pod in 0..PODS {
             plugin.add_elements(TABLE, &owners(), &[owner(pod)]).unwrap();
             if pod % 2 == 1 {
