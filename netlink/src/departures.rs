@@ -14,11 +14,11 @@ use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use nix::libc::IFLA_GROUP;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{SockFilter, SockRef};
 use std::os::fd::AsFd;
 
 use crate::decode::u32_at;
 use crate::error::Error;
+use crate::filter;
 use crate::monitor::{Message, attribute, messages, text_attribute};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE` and `RTNLGRP_IPV6_ROUTE` of linux/rtnetlink.h.
@@ -34,43 +34,6 @@ const BUFFER: usize = 64 * 1024;
 const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
 const DEL_ROUTE: u16 = 25;
-
-/// What of all this the kernel lets through: a program of bpf(4), read in
-/// Documentation/networking/filter.rst of the kernel. Each ADD makes half a dozen notifications, and
-/// every one would wake the listener, at the ADD's cost.
-fn filter() -> [SockFilter; 12] {
-    // Classes, sizes and modes of linux/bpf_common.h; places of linux/filter.h.
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_WORD: u16 = 0x20;
-    const LOAD_WORD_AT_X: u16 = 0x40;
-    const LOAD_NUMBER: u16 = 0x00;
-    const LOAD_X_NUMBER: u16 = 0x01;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const COPY_TO_X: u16 = 0x07;
-    const RETURN: u16 = 0x06;
-    /// `SKF_AD_OFF + SKF_AD_NLATTR`: where the attribute X is, from octet A on; 0 if nowhere.
-    const FIND_ATTRIBUTE: u32 = 0xffff_f000 + 12;
-    let step = |code, k| SockFilter::new(code, 0, 0, k);
-    let if_equal = |k, jump, otherwise| SockFilter::new(JUMP_IF_EQUAL, jump, otherwise, k);
-    // Loads take the first octet for the highest, and netlink has the machine's order.
-    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
-    [
-        step(LOAD_HALF, 4),
-        if_equal(kind(DEL_LINK), 9, 0),
-        if_equal(kind(DEL_ROUTE), 8, 0),
-        if_equal(kind(NEW_LINK), 0, 6),
-        // A new link, or a changed one: is it in the group?
-        step(LOAD_X_NUMBER, u32::from(IFLA_GROUP)),
-        step(LOAD_NUMBER, 32),
-        step(LOAD_WORD, FIND_ATTRIBUTE),
-        step(COPY_TO_X, 0),
-        // Where there is no such attribute, this is the fifth octet of the message, and no group.
-        step(LOAD_WORD_AT_X, 4),
-        if_equal(u32::from_be_bytes(DOOMED_GROUP.to_ne_bytes()), 1, 0),
-        step(RETURN, 0),
-        step(RETURN, u32::MAX),
-    ]
-}
 
 /// What was heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,8 +64,7 @@ impl Departures {
             socket.set_non_blocking(true)?;
             // Needs a right that a user namespace does not give; the default does as well.
             let _refused = setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER);
-            // Where it is refused, more is heard than is listened to.
-            let _refused = SockRef::from(&socket).attach_filter(&filter());
+            filter::attach(&socket, &filter::departures());
             for group in GROUPS {
                 socket.add_membership(group)?;
             }

@@ -28,6 +28,7 @@ mod decode;
 pub mod departures;
 mod dump;
 pub mod error;
+mod filter;
 pub mod link;
 pub mod monitor;
 pub mod neighbour;

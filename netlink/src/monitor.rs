@@ -2,21 +2,23 @@
 //!
 //! What a notification says may be outdated when it is read, and notifications get lost when
 //! the kernel has more of them than the buffer holds (`ENOBUFS`). So they only say *look again*;
-//! what to do follows from reading the tables. Notifications that cannot concern us (pods coming
-//! and going, other programs' routes and nft tables) are passed over without another look.
+//! what to do follows from reading the tables. Notifications that cannot concern us are passed over
+//! without another look (other programs' routes and nft tables), or not even sent (pods coming and
+//! going).
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use minionet_core::addr::Cidr;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::decode::{self, attributes, u16_at, u32_at};
 use crate::error::Error;
+use crate::filter;
 
 /// Size that is asked of the kernel for the buffer of a socket, in octets.
 const KERNEL_BUFFER: usize = 1024 * 1024;
@@ -80,6 +82,8 @@ pub enum Source {
 pub struct Monitor {
     socket: netlink_sys::Socket,
     source: Source,
+    /// Those whose settings the kernel tells of.
+    links: Vec<u32>,
     buffer: Vec<u8>,
 }
 
@@ -100,6 +104,9 @@ impl Monitor {
             // Needs a right that a user namespace does not give; the default does as well, with
             // more overruns.
             let _refused = setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER);
+            if source == Source::Route {
+                filter::attach(&socket, &filter::but_pods(&[]));
+            }
             for group in groups {
                 socket.add_membership(*group)?;
             }
@@ -107,7 +114,7 @@ impl Monitor {
         };
         let socket =
             open().map_err(|source| Error::Socket { operation: "listen for changes".into(), source })?;
-        Ok(Monitor { socket, source, buffer: Vec::with_capacity(BUFFER) })
+        Ok(Monitor { socket, source, links: Vec::new(), buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Reads all notifications that wait; never blocks.
@@ -116,6 +123,10 @@ impl Monitor {
     /// [`Error::Socket`] when the socket is of no use any more.
     pub fn drain(&mut self, interest: &Interest) -> Result<Noticed, Error> {
         let mut noticed = Noticed::default();
+        if self.source == Source::Route && self.links != interest.links {
+            self.links.clone_from(&interest.links);
+            filter::attach(&self.socket, &filter::but_pods(&self.links));
+        }
         loop {
             self.buffer.clear();
             self.buffer.reserve(BUFFER);
@@ -134,6 +145,12 @@ impl Monitor {
                 Err(source) => return Err(Error::Socket { operation: "hear of changes".into(), source }),
             }
         }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

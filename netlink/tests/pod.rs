@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,9 +16,11 @@ use minionet_core::cni::ipam::Assigned;
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
 use minionet_netlink::departures::Departures;
 use minionet_netlink::link::Which;
+use minionet_netlink::monitor::{Interest, Monitor, Source};
 use minionet_netlink::netns::Netns;
 use minionet_netlink::pod::{self, AttachError, Fate};
 use minionet_netlink::{Socket, sysctl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs a test on a thread of its own in a network namespace of its own, which ends with it.
@@ -187,6 +191,30 @@ fn a_doomed_pair_is_out_of_the_way_and_goes_with_its_group() {
         assert!(!host.delete_group(DOOMED_GROUP).unwrap());
         assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Absent);
         assert_eq!(inside.links().unwrap().iter().filter(|l| l.kind.as_deref() == Some("veth")).count(), 0);
+    });
+}
+
+#[test]
+fn who_watches_the_overlay_does_not_hear_of_pods() {
+    in_namespace(|| {
+        let mut host = Socket::open().unwrap();
+        let mut monitor = Monitor::open(Source::Route).unwrap();
+        let lo = host.link(Which::Name("lo")).unwrap().unwrap().index;
+        monitor.drain(&Interest { links: vec![lo], ..Interest::default() }).unwrap();
+        let is_woken = || {
+            let mut waited = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waited, PollTimeout::ZERO).unwrap() > 0
+        };
+        let (netns, link) = (namespace(), pod_link("a", "eth0", 5));
+        pod::attach(&mut host, &netns, &link).unwrap();
+        assert!(!is_woken(), "by a pod that comes");
+        assert_eq!(pod::doom(&mut host, &netns, &link).unwrap(), Fate::Doomed);
+        assert!(host.delete_group(DOOMED_GROUP).unwrap());
+        assert!(!is_woken(), "by a pod that goes");
+        assert!(
+            Command::new("ip").args(["link", "add", "br0", "type", "bridge"]).status().unwrap().success()
+        );
+        assert!(is_woken(), "others are heard");
     });
 }
 

@@ -46,6 +46,9 @@ inside)
   fi
   mkdir -p /run/units
   cp "$3"/* /run/units
+  # Services get directories of their own in these, which nobody removes when systemd is killed.
+  mount -t tmpfs tmpfs /tmp
+  mount -t tmpfs tmpfs /var/tmp
   # Nothing of this machine's own is started: no unit and no generator but ours.
   for directory in /lib/systemd/system-generators /lib/systemd/system; do
     mount -t tmpfs tmpfs "$directory"

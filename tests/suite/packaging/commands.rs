@@ -65,7 +65,15 @@ pub fn parse(text: &str) -> Result<Vec<Command>> {
         let trimmed = line.trim();
         match (block, trimmed.strip_prefix("```")) {
             (None, Some(info)) => {
-                let kind = info.split(' ').next().unwrap_or_default();
+                let kind = match info.split_once(' ') {
+                    // A program as a whole, which one of ours takes out of the document and executes.
+                    Some(("sh", name)) => {
+                        ensure!(is_tried(info)?, "line {number}: no script tries {name}");
+                        "text"
+                    }
+                    Some((kind, _)) => kind,
+                    None => info,
+                };
                 ensure!(kind == "sh" || OTHER_BLOCKS.contains(&kind), "line {number}: a block of {info:?}");
                 // Renewed as a whole by a script, so what looks like a command there was one.
                 let screen = before.starts_with("<!-- begin ");
@@ -97,6 +105,16 @@ pub fn parse(text: &str) -> Result<Vec<Command>> {
     }
     ensure!(block.is_none(), "a block does not end");
     Ok(commands)
+}
+
+/// Whether one of the scripts of the repository looks for a block with this title.
+fn is_tried(title: &str) -> Result<bool> {
+    for entry in fs::read_dir(Path::new(REPOSITORY).join("scripts"))? {
+        if fs::read_to_string(entry?.path())?.contains(&format!("```{title}")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Somebody who follows a document, section by section.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use minionet_tests::{Need, Trial, trials};
-use netns_testbed::{Cluster, Node, eventually};
+use netns_testbed::{Cluster, Node, eventually, forget_settings};
 use nix::sys::signal::Signal;
 
 use super::{PATIENT, cluster, peer, report, text};
@@ -116,6 +116,7 @@ fn as_nobody(node: &Node, words: &[&str]) -> Result<(Option<i32>, String, String
     let mut command = node.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
     command.arg("--inh-caps=-all").arg(node.programs().join("minionetd")).args(words);
+    forget_settings(&mut command);
     let output = command.output()?;
     let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
     Ok((output.status.code(), text(output.stdout), text(output.stderr)))
