@@ -78,7 +78,7 @@ pub fn make(host: &mut Socket, record: &Record) -> Result<(), CapabilityError> {
     }
     open_loopback(record)?;
     put(record)?;
-    forget_ports(host, &record.ports, addresses(record));
+    forget_ports(host, record);
     Ok(())
 }
 
@@ -96,13 +96,18 @@ pub fn withdraw(host: &mut Socket, record: &Record, destroy: Destroy) -> Result<
     Ok(())
 }
 
-/// Makes the kernel forget the connections of an attachment; after its interface went, when no
-/// packet can renew them.
+/// Makes the kernel forget the connections of an attachment: those of its addresses, and those to its
+/// ports of the node.
 ///
 /// What a kernel cannot forget ends by itself, so nothing depends on it.
 pub fn forget(host: &mut Socket, record: &Record) {
+    forget_pod(record);
+    forget_ports(host, record);
+}
+
+/// The part of [`forget`] that is about the pod's addresses.
+pub fn forget_pod(record: &Record) {
     forget_addresses(&addresses(record).collect());
-    forget_ports(host, &record.ports, addresses(record));
 }
 
 /// Makes the kernel forget the connections of these addresses, in the calling thread's namespace.
@@ -259,9 +264,10 @@ fn open_loopback(record: &Record) -> Result<(), CapabilityError> {
     Ok(())
 }
 
-/// Makes the kernel forget connections to these ports of the node, which were decided about when
+/// Makes the kernel forget connections to the attachment's ports of the node, which were decided about when
 /// the ports led elsewhere. Best effort, as [`forget`] is.
-fn forget_ports(host: &mut Socket, ports: &[PortMapping], pod: impl Iterator<Item = IpAddr> + Clone) {
+pub fn forget_ports(host: &mut Socket, record: &Record) {
+    let (ports, pod) = (&record.ports, addresses(record));
     if !ports.iter().any(|port| port.protocol.is_sticky()) {
         return;
     }

@@ -5,6 +5,7 @@
 //! marked: the daemon makes no host ports by it any more, and goes on where nobody else does.
 
 use std::path::Path;
+use std::thread;
 
 use minionet_core::cni::attachment::{Id, NetnsRef, Record};
 use minionet_core::cni::{Code, Coded};
@@ -56,9 +57,25 @@ pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(
     mark(store, record);
     unroute(record)?;
     capabilities::withdraw(host, record, Destroy::Now)?;
-    pod::detach(host, &record.link.host_ifname, &record.link.alias)?;
-    capabilities::forget(host, record);
+    detach(host, record)?;
     release(store, record)
+}
+
+/// Destroys the interface and forgets the connections of the pod, both at once: the kernel makes the
+/// one wait for everybody who may still look at the interface, and goes through its whole table for
+/// the other. What is remembered anew in between leads to nobody and ends by itself, as no port of
+/// the node leads to the pod any more.
+fn detach(host: &mut Socket, record: &Record) -> Result<(), Error> {
+    thread::scope(|scope| {
+        let forget = || capabilities::forget_pod(record);
+        let beside = thread::Builder::new().spawn_scoped(scope, forget);
+        let detached = pod::detach(host, &record.link.host_ifname, &record.link.alias);
+        if beside.is_err() {
+            forget();
+        }
+        capabilities::forget_ports(host, record);
+        detached.map(drop)
+    })
 }
 
 /// As [`attachment`], but leaves the destruction of the interface to the daemon, if it lives:
