@@ -45,6 +45,10 @@ use self::settle::{Settler, Wanted};
 /// MTU of Ethernet in octets (RFC 894); assumed until an interface says another.
 const ETHERNET_MTU: u32 = 1500;
 
+/// The least time between two audits for each route to a peer: reading and comparing it takes some
+/// microseconds.
+const AUDIT_PER_ROUTE: Duration = Duration::from_millis(6);
+
 /// This node.
 pub struct Node {
     config: Config,
@@ -205,6 +209,13 @@ impl Node {
         let troubles = self.trouble.iter().cloned().chain(dns).collect();
         let forward_policies = self.forwarding.policies().to_vec();
         State { troubles, forward_policies, ..self.wanted.clone() }
+    }
+
+    /// How long to wait between two audits: as configured, and longer where there are so many peers
+    /// that reading their tables would take a noticeable share of the time.
+    pub fn audit_interval(&self) -> Duration {
+        let routes = self.wanted.peer_routes.and_then(|routes| u32::try_from(routes).ok()).unwrap_or(0);
+        self.config.audit_interval.max(AUDIT_PER_ROUTE.saturating_mul(routes))
     }
 
     /// The probe of its peers.

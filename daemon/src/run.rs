@@ -8,7 +8,7 @@ use minionet_core::config::Config;
 use minionet_core::membership::Round;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
@@ -45,7 +45,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let mut audit = audits(&config);
+    let mut audit = Instant::now();
     let mut lookups = Some(Lookups::new(&config));
     let mut asking: Option<JoinHandle<(Lookups, Round)>> = None;
     let mut refresh = Instant::now();
@@ -74,7 +74,10 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 node.observe(&round);
                 refresh = Instant::now() + node.next_refresh();
             }
-            _ = audit.tick() => node.reconcile(),
+            () = sleep_until(audit) => {
+                node.reconcile();
+                audit = Instant::now() + node.audit_interval();
+            }
             noticed = notices.next(node.interest()) => {
                 let noticed = noticed?;
                 if noticed.way_free {
@@ -96,7 +99,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                     Ok(config) => {
                         info!("configuration taken over");
                         names = config.names();
-                        audit = audits(&config);
+                        audit = Instant::now();
                         collector.reconfigure(&config);
                         service.reconfigure(&config);
                         // A question that is on its way goes back to nobody; the next one asks anew.
@@ -120,7 +123,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
         }
         let state = node.state();
         manager.status(&state);
-        reporter.report(state, audit.period());
+        reporter.report(state, node.audit_interval());
         service.notice(&node);
     }
     manager.stopping();
@@ -134,12 +137,6 @@ fn reload(node: &mut Node, matches: &ArgMatches) -> Result<Config> {
     let config = settings::gather(matches)?;
     node.reconfigure(config.clone())?;
     Ok(config)
-}
-
-fn audits(config: &Config) -> Interval {
-    let mut audit = interval(config.audit_interval);
-    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    audit
 }
 
 async fn ask(mut lookups: Lookups, names: Vec<String>) -> (Lookups, Round) {
