@@ -34,6 +34,20 @@ start)
   exec unshare --pid --fork --kill-child --cgroup --ipc --uts --mount --propagation slave "$0" inside "$name" "$3"
   ;;
 inside)
+  # Services get directories of their own in these two, which nobody removes when systemd is killed:
+  # they are empty here, but for the directories that are there already.
+  mkdir -p /run/before
+  for directory in /tmp /var/tmp; do
+    mount --rbind "$directory" /run/before
+    mount -t tmpfs -o mode=1777 tmpfs "$directory"
+    for entry in /run/before/*/; do
+      [ -d "$entry" ] || continue
+      mkdir "$directory/${entry#/run/before/}"
+      mount --rbind "$entry" "$directory/${entry#/run/before/}"
+    done
+    umount --lazy /run/before
+  done
+  rmdir /run/before
   # As on a machine that systemd started: what is mounted on the host is seen by its services.
   mount --make-rshared /
   mount -t proc proc /proc
@@ -46,9 +60,6 @@ inside)
   fi
   mkdir -p /run/units
   cp "$3"/* /run/units
-  # Services get directories of their own in these, which nobody removes when systemd is killed.
-  mount -t tmpfs tmpfs /tmp
-  mount -t tmpfs tmpfs /var/tmp
   # Nothing of this machine's own is started: no unit and no generator but ours.
   for directory in /lib/systemd/system-generators /lib/systemd/system; do
     mount -t tmpfs tmpfs "$directory"
