@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::os::fd::AsFd;
 
-use crate::decode::u32_at;
+use crate::decode::{ip_of, u32_at};
 use crate::error::Error;
 use crate::filter;
 use crate::monitor::{Message, attribute, messages, text_attribute};
@@ -155,17 +155,11 @@ impl Heard {
             NEW_LINK => self.doomed |= doomed(),
             DEL_LINK => self.vanished |= ours() && !doomed(),
             DEL_ROUTE if message.body.get(5) == Some(&ROUTE_PROTOCOL_POD) => {
-                self.withdrawn.extend(attribute(message.body, 12, 1).and_then(host));
+                self.withdrawn.extend(attribute(message.body, 12, 1).and_then(ip_of));
             }
             _ => {}
         }
     }
-}
-
-/// The address that a destination is.
-fn host(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from).ok();
-    v4.or_else(|| <[u8; 16]>::try_from(octets).map(IpAddr::from).ok())
 }
 
 fn failed(source: io::Error) -> Error {

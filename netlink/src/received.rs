@@ -5,6 +5,7 @@ use netlink_packet_core::{ErrorMessage, NetlinkHeader, NetlinkMessage, NetlinkPa
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::libc;
 
+use crate::decode::{attributes, u16_at, u32_at};
 use crate::error::{Error, Refusal};
 
 /// `sizeof(struct nlmsghdr)` of linux/netlink.h, in octets.
@@ -99,11 +100,9 @@ impl<'a> Iterator for Messages<'a> {
 
 /// The message at the beginning: `struct nlmsghdr` has length, kind, flags, sequence and port.
 fn first(rest: &[u8]) -> Option<Received<'_>> {
-    let number = |at| Some(u32::from_ne_bytes(rest.get(at..at + 4)?.try_into().ok()?));
-    let half = |at| Some(u16::from_ne_bytes(rest.get(at..at + 2)?.try_into().ok()?));
-    let octets = rest.get(..number(0)? as usize)?;
+    let octets = rest.get(..u32_at(rest, 0)? as usize)?;
     octets.get(HEADER..)?;
-    Some(Received { kind: half(4)?, flags: half(6)?, sequence: number(8)?, octets })
+    Some(Received { kind: u16_at(rest, 4)?, flags: u16_at(rest, 6)?, sequence: u32_at(rest, 8)?, octets })
 }
 
 fn failed(operation: &str, problem: String) -> Error {
@@ -128,18 +127,9 @@ fn explanation(flags: u16, echo: &[u8]) -> Option<String> {
     if flags & ACK_TLVS == 0 {
         return None;
     }
-    let mut rest = echo.get(16..)?;
-    while rest.len() >= 4 {
-        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-        let kind = u16::from_ne_bytes([rest[2], rest[3]]);
-        let value = rest.get(4..length)?;
-        if kind == ATTR_MSG {
-            let text = value.split(|b| *b == 0).next().unwrap_or_default();
-            return Some(String::from_utf8_lossy(text).into_owned());
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
+    let (_, value) = attributes(echo, HEADER).find(|(number, _)| *number == ATTR_MSG)?;
+    let text = value.split(|b| *b == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 #[cfg(test)]
