@@ -19,7 +19,8 @@ use std::os::fd::AsFd;
 use crate::decode::{ip_of, u32_at};
 use crate::error::Error;
 use crate::filter;
-use crate::monitor::{Message, attribute, messages, text_attribute};
+use crate::monitor::{attribute, messages, text_attribute};
+use crate::received::Received;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE` and `RTNLGRP_IPV6_ROUTE` of linux/rtnetlink.h.
 const GROUPS: [u32; 3] = [1, 7, 11];
@@ -141,21 +142,21 @@ impl Heard {
     /// Message types and attributes are those of linux/rtnetlink.h and linux/if_link.h: struct
     /// ifinfomsg has 16 octets, IFLA_IFNAME is 3; struct rtmsg has 12 octets with
     /// the length of the destination in the second and the protocol in the sixth, RTA_DST is 1.
-    fn take(&mut self, message: &Message<'_>) {
+    fn take(&mut self, message: &Received<'_>) {
         let doomed = || {
-            let group = attribute(message.body, 16, IFLA_GROUP).and_then(|octets| u32_at(octets, 0));
+            let group = attribute(message.body(), 16, IFLA_GROUP).and_then(|octets| u32_at(octets, 0));
             group == Some(DOOMED_GROUP)
         };
         let ours = || {
-            let name = text_attribute(message.body, 16, 3);
+            let name = text_attribute(message.body(), 16, 3);
             name.is_some_and(|name| name.starts_with(HOST_IFNAME_PREFIX.as_bytes()))
         };
         match message.kind {
             // Also of a changed device.
             NEW_LINK => self.doomed |= doomed(),
             DEL_LINK => self.vanished |= ours() && !doomed(),
-            DEL_ROUTE if message.body.get(5) == Some(&ROUTE_PROTOCOL_POD) => {
-                self.withdrawn.extend(attribute(message.body, 12, 1).and_then(ip_of));
+            DEL_ROUTE if message.body().get(5) == Some(&ROUTE_PROTOCOL_POD) => {
+                self.withdrawn.extend(attribute(message.body(), 12, 1).and_then(ip_of));
             }
             _ => {}
         }

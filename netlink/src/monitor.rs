@@ -16,9 +16,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use minionet_core::addr::Cidr;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::decode::{self, attributes, u16_at, u32_at};
+use crate::decode::{self, attributes, u32_at};
 use crate::error::Error;
 use crate::filter;
+use crate::received::{Messages, Received};
 
 /// Size that is asked of the kernel for the buffer of a socket, in octets.
 const KERNEL_BUFFER: usize = 1024 * 1024;
@@ -160,23 +161,12 @@ impl AsRawFd for Monitor {
     }
 }
 
-/// A message: its type, and what follows the netlink header.
-pub(crate) struct Message<'a> {
-    pub(crate) kind: u16,
-    pub(crate) body: &'a [u8],
-}
-
 /// The messages of a datagram; what is cut off or mangled ends the sequence.
-pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = u32_at(rest, 0)? as usize;
-        let message = Message { kind: u16_at(rest, 4)?, body: rest.get(16..length)? };
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Received<'_>> {
+    Messages::new(datagram, "hear of changes").map_while(Result::ok)
 }
 
-fn concerns(source: Source, message: &Message<'_>, interest: &Interest) -> bool {
+fn concerns(source: Source, message: &Received<'_>, interest: &Interest) -> bool {
     match source {
         Source::Route => route_concerns(message, interest),
         Source::Nft => nft_concerns(message, interest),
@@ -185,8 +175,8 @@ fn concerns(source: Source, message: &Message<'_>, interest: &Interest) -> bool 
 
 /// struct nfgenmsg has four octets; the first attribute of every kind of object is the name of its
 /// table (`NFTA_*_TABLE` and `NFTA_TABLE_NAME` are all 1).
-fn nft_concerns(message: &Message<'_>, interest: &Interest) -> bool {
-    let Some(table) = text_attribute(message.body, 4, 1) else { return false };
+fn nft_concerns(message: &Received<'_>, interest: &Interest) -> bool {
+    let Some(table) = text_attribute(message.body(), 4, 1) else { return false };
     let watched = |chain: Option<&[u8]>| {
         let mut chains = interest.chains.iter();
         chains.any(|(t, c)| t.as_bytes() == table && chain == Some(c.as_bytes()))
@@ -196,34 +186,36 @@ fn nft_concerns(message: &Message<'_>, interest: &Interest) -> bool {
         || match message.kind & 0xff {
             // NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN: NFTA_CHAIN_NAME is 3. A new chain at a hook
             // (NFTA_CHAIN_HOOK, 4) may drop what is forwarded.
-            3 | 5 => attribute(message.body, 4, 4).is_some() || watched(text_attribute(message.body, 4, 3)),
+            3 | 5 => {
+                attribute(message.body(), 4, 4).is_some() || watched(text_attribute(message.body(), 4, 3))
+            }
             // NFT_MSG_NEWRULE, NFT_MSG_DELRULE: NFTA_RULE_CHAIN is 2.
-            6 | 8 => watched(text_attribute(message.body, 4, 2)),
+            6 | 8 => watched(text_attribute(message.body(), 4, 2)),
             _ => false,
         }
 }
 
 /// Message types are those of linux/rtnetlink.h. What cannot be understood is of interest.
-fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
+fn route_concerns(message: &Received<'_>, interest: &Interest) -> bool {
     let ours = |index: Option<u32>| index.is_none_or(|i| interest.links.contains(&i));
     match message.kind {
         // RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg has the index at 4, and attributes at 16;
         // IFLA_IFNAME is 3. A new device has our name before we know its index.
         16 | 17 => {
-            ours(u32_at(message.body, 4))
-                || text_attribute(message.body, 16, 3).is_some_and(|n| n == interest.device.as_bytes())
+            ours(u32_at(message.body(), 4))
+                || text_attribute(message.body(), 16, 3).is_some_and(|n| n == interest.device.as_bytes())
         }
         // RTM_NEWADDR, RTM_DELADDR: struct ifaddrmsg has the index at 4. Any address can become
         // this node's own.
         20 | 21 => true,
         // RTM_NEWROUTE, RTM_DELROUTE: struct rtmsg has the protocol at 5.
-        24 | 25 => message.body.get(5).is_none_or(|p| *p == interest.protocol),
+        24 | 25 => message.body().get(5).is_none_or(|p| *p == interest.protocol),
         // RTM_NEWNEIGH, RTM_DELNEIGH: struct ndmsg has the index at 4.
-        28 | 29 => ours(u32_at(message.body, 4)),
+        28 | 29 => ours(u32_at(message.body(), 4)),
         // RTM_NEWNETCONF: struct netconfmsg has one octet, padded to four. NETCONFA_IFINDEX is 1,
         // and all ones stands for the settings of all interfaces (NETCONFA_IFINDEX_ALL).
         80 => {
-            let index = attribute(message.body, 4, 1).and_then(|value| u32_at(value, 0));
+            let index = attribute(message.body(), 4, 1).and_then(|value| u32_at(value, 0));
             index == Some(u32::MAX) || ours(index)
         }
         _ => false,
@@ -233,22 +225,22 @@ fn route_concerns(message: &Message<'_>, interest: &Interest) -> bool {
 /// Whether something is gone that may have been in the way of what is refused: somebody else's
 /// route to the same place, or a device with all that was on it. With a device that is set down
 /// IPv4 routes go without a word of their own (`fib_table_flush` in net/ipv4/fib_trie.c).
-fn frees(message: &Message<'_>, interest: &Interest) -> bool {
+fn frees(message: &Received<'_>, interest: &Interest) -> bool {
     let Some(refused) = &interest.refused else { return false };
     match message.kind {
         // RTM_DELROUTE: struct rtmsg has the length of the prefix at 1 and the protocol at 5, and
         // attributes at 12; RTA_DST is 1.
         25 => {
-            let dst = attribute(message.body, 12, 1).and_then(decode::ip_of);
-            let len = message.body.get(1).copied();
+            let dst = attribute(message.body(), 12, 1).and_then(decode::ip_of);
+            let len = message.body().get(1).copied();
             let cidr = dst.zip(len).and_then(|(dst, len)| Cidr::containing(dst, len).ok());
-            message.body.get(5) != Some(&interest.protocol)
+            message.body().get(5) != Some(&interest.protocol)
                 && cidr.is_some_and(|cidr| refused.contains(&cidr))
         }
         // RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg has the flags at 8, IFF_UP is 1.
         16 | 17 => {
-            let down = u32_at(message.body, 8).is_some_and(|flags| flags & 1 == 0);
-            let name = text_attribute(message.body, 16, 3).unwrap_or_default();
+            let down = u32_at(message.body(), 8).is_some_and(|flags| flags & 1 == 0);
+            let name = text_attribute(message.body(), 16, 3).unwrap_or_default();
             (message.kind == 17 || down) && !name.starts_with(interest.pod_links.as_bytes())
         }
         _ => false,
