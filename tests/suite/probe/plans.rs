@@ -5,9 +5,9 @@ use libtest_mimic::Trial;
 use minionet_core::membership::Liveness;
 use minionet_core::probe::view::Agreement;
 use minionet_tests::trials;
-use netns_testbed::{Cluster, Node};
+use netns_testbed::{Cluster, Node, eventually};
 
-use super::{cluster, opinion, results, wait};
+use super::{PATIENT, cluster, results, wait};
 
 pub fn trials() -> Vec<Trial> {
     trials![another_plan_with_the_same_addresses_is_noticed, another_plan_with_other_addresses_is_noticed]
@@ -29,12 +29,17 @@ fn with_networks(second: &str) -> Result<Cluster> {
 fn another_plan_with_the_same_addresses_is_noticed() -> Result<()> {
     let cluster = with_networks("\"172.20.0.0/24\", \"172.21.0.0/24\"")?;
     for (of, about) in [(0, 1), (1, 0), (2, 1)] {
-        let peer = wait(&cluster, of, about, "with another plan", |p| p.plan == Agreement::Different)?;
-        ensure!(peer.state == Liveness::Alive, "{peer:?}");
+        // A request of the peer tells its plan, also before it has answered one.
+        wait(&cluster, of, about, "alive with another plan", |p| {
+            p.plan == Agreement::Different && p.state == Liveness::Alive
+        })?;
     }
     wait(&cluster, 0, 2, "with the same plan", |p| p.plan == Agreement::Same)?;
-    let log = cluster.node(0).log()?;
-    ensure!(log.contains("172.20.0.2 has another plan"), "{log}");
+    eventually("the log to tell of the plan", PATIENT, || {
+        let log = cluster.node(0).log()?;
+        ensure!(log.contains("172.20.0.2 has another plan"), "{log}");
+        Ok(())
+    })?;
     Ok(())
 }
 
@@ -43,11 +48,14 @@ fn another_plan_with_other_addresses_is_noticed() -> Result<()> {
     // than by that of the others: nothing that is addressed to a VTEP arrives.
     let cluster = with_networks("\"172.21.0.0/24\", \"172.20.0.0/24\"")?;
     for (of, about) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
-        let peer = wait(&cluster, of, about, "with another plan", |p| p.plan == Agreement::Different)?;
-        ensure!(peer.state == Liveness::Dead && peer.last_reply.is_none(), "{peer:?}");
+        let peer = wait(&cluster, of, about, "dead with another plan", |p| {
+            p.plan == Agreement::Different && p.state == Liveness::Dead
+        })?;
+        ensure!(peer.last_reply.is_none(), "{peer:?}");
         ensure!(results(cluster.node(of))?.counters.hellos_received > 0);
     }
-    let peer = opinion(&cluster, 0, 2)?;
-    ensure!(peer.plan == Agreement::Same && peer.state == Liveness::Alive, "{peer:?}");
+    wait(&cluster, 0, 2, "alive with the same plan", |p| {
+        p.plan == Agreement::Same && p.state == Liveness::Alive
+    })?;
     Ok(())
 }
