@@ -12,8 +12,8 @@ use crate::error::{During, Error, Result};
 use crate::eventually::{eventually, patience, pause};
 use crate::namespace::Namespace;
 
-/// How long after the last request replies still count, in a cluster without delay.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after the last request replies still count, on a machine that may stand still for seconds.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A running ping; [`ContinuousPing::stop`] tells the outcome.
 pub struct ContinuousPing {

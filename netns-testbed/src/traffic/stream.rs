@@ -14,8 +14,8 @@ use crate::error::{During, Error, Result};
 use crate::eventually::{eventually, patience, pause};
 use crate::namespace::Namespace;
 
-/// How long after the last datagram others still count, in a cluster without delay.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after the last datagram others still count, on a machine that may stand still for seconds.
+const GRACE: Duration = Duration::from_secs(5);
 /// How often the receiver looks whether it is to stop.
 const TICK: Duration = Duration::from_millis(20);
 
