@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 use crate::error::{During, Error, Result};
 
 /// One program to start, and where to send the result.
@@ -81,6 +83,15 @@ pub(crate) fn run_checked(command: Command, place: &str, input: &[u8]) -> Result
         status: output.status,
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
+}
+
+/// Whether a process does something of its own with a signal; proc(5), `SigCgt`. A program that has
+/// only just started does not yet, and ends by what it is soon to understand.
+pub fn catches(process: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Lets a command not inherit what the tests are set up with (`MINIONET_…`): it is no setting of a

@@ -43,24 +43,37 @@ impl Place<'_> {
         let server = Server::start(self.host, self.address)?;
         let capture = Capture::start(self.host, self.interface)?;
         server.exchange(pod, DATAGRAM, STREAM)?;
+        // Nothing else, as answers of DNS or the overlay's own packets.
+        let ports = [server.udp.address().port(), server.tcp.address().port()];
         let to_server = |frame: &&Frame| {
             let mut packet = frame.packet.iter();
-            packet.any(|packet| packet.destination == self.address && !is_neighbour_discovery(packet))
+            packet.any(|packet| packet.destination == self.address && is_asked(packet, ports))
         };
         // TCP is the last of what is exchanged.
         capture.wait_for("a segment", PATIENT, |frame| {
             to_server(&frame) && frame.packet.as_ref().is_some_and(|packet| packet.protocol == 6)
         })?;
-        for frame in capture.frames().iter().filter(to_server) {
+        let frames = capture.frames();
+        for protocol in [if self.address.is_ipv4() { 1 } else { 58 }, 17] {
+            let seen = |frame: &&Frame| frame.packet.iter().any(|packet| packet.protocol == protocol);
+            ensure!(frames.iter().filter(to_server).any(|frame| seen(&frame)), "no packet of {protocol}");
+        }
+        for frame in frames.iter().filter(to_server) {
             ensure!(frame.involves(self.seen), "{} expected, seen: {frame:?}", self.seen);
         }
         Ok(())
     }
 }
 
-/// Whether a packet is IPv6's way of asking who is on the link: RFC 4861, section 4.
-fn is_neighbour_discovery(packet: &Packet) -> bool {
-    packet.source.is_ipv6() && matches!(packet.transport, Transport::Icmp { kind: 133..=137, .. })
+/// Whether a packet asks a server: an echo request (RFC 792, RFC 4443 section 4.1), or one to its
+/// ports of UDP and TCP.
+fn is_asked(packet: &Packet, [udp, tcp]: [u16; 2]) -> bool {
+    match packet.transport {
+        Transport::Udp { destination, .. } => destination == udp,
+        Transport::Tcp { destination, .. } => destination == tcp,
+        Transport::Icmp { kind, .. } => kind == if packet.source.is_ipv4() { 8 } else { 128 },
+        Transport::Other => false,
+    }
 }
 
 /// The places of the issue, as a pod of node 1 finds them: `family` is 4 or 6.
