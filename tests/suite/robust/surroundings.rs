@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 
 use super::{LONG, print, wait_for_answer, wait_for_log};
 use crate::overlay::{
-    DEVICE, PATIENT, everybody_reaches_everybody, ip, pod_per_node, tables_for, wait_for_tables,
+    DEVICE, PATIENT, everybody_reaches_everybody, ip, pod_per_node, tables_for, wait_for_everybody,
+    wait_for_tables,
 };
 
 /// What is not told by a notification is found by the audit.
@@ -242,7 +243,7 @@ fn a_foreign_tunnel_with_our_identifier_is_named() -> Result<()> {
         wait_for_log(node, &["ERROR", "rival", "vni"])?;
         node.ip("link del rival")?;
         wait_for_tables(node, &tables_for([2]))?;
-        everybody_reaches_everybody(&pods)
+        wait_for_everybody(&pods)
     })
 }
 
@@ -272,6 +273,6 @@ fn a_foreign_device_with_our_name_is_not_touched() -> Result<()> {
         ensure!(shown()? == before && before.contains("192.0.2.1"), "{} instead of {before}", shown()?);
         node.ip("link del minionet")?;
         wait_for_tables(node, &tables_for([2]))?;
-        everybody_reaches_everybody(&pods)
+        wait_for_everybody(&pods)
     })
 }

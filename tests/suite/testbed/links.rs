@@ -67,6 +67,8 @@ fn delay_adds_to_the_round_trip_and_spares_the_contents() -> Result<()> {
     let link = hosts[1].link("eth0")?;
     for target in ["192.0.2.2", "2001:db8::2"].map(ip) {
         link.set_delay(Duration::from_millis(30))?;
+        // The new port of the bridge forwards when the kernel has looked after its carrier.
+        eventually("an answer through the relay", PATIENT, || Ping::to(target).send(&hosts[0], SILENCE))?;
         let delayed = Ping::to(target).send(&hosts[0], PATIENT)?;
         ensure!(delayed >= Duration::from_millis(60), "{target} answered after {delayed:?}");
 
