@@ -1,5 +1,6 @@
 //! Starting programs so that none outlives the testbed.
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -89,12 +90,15 @@ pub(crate) fn run_checked(command: Command, place: &str, input: &[u8]) -> Result
 /// for it; proc(5), `SigCgt` and `SigBlk`. A program that has only just started does not yet, and ends
 /// by what it is soon to understand.
 pub fn catches(process: u32, signal: Signal) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let mut masks = status.lines().filter_map(|line| {
-        let mask = line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigBlk:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    });
-    masks.any(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    // Of every thread: the one that asks is shown as if it did not hold it back.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok()).any(|status| {
+        let mut masks = status.lines().filter_map(|line| {
+            let mask = line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigBlk:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        masks.any(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    })
 }
 
 /// Lets a command not inherit what the tests are set up with (`MINIONET_…`): it is no setting of a
