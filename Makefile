@@ -37,8 +37,7 @@ test:
 	@$(COMPILE) $(CARGO) build --workspace --bins
 	@$(COMPILE) $(CARGO) test --no-run
 	@previous=$$($(COMPILE) env CARGO="$(CARGO)" scripts/previous) && \
-	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" \
-	  MINIONET_TEST_PATIENCE="$${MINIONET_TEST_PATIENCE:-3}" $(CARGO) test
+	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" $(CARGO) test
 
 # What is measured is built as it is shipped: the plugin, and the floor beside it, in the profile
 # of its own. Without ARGS every row is measured, and BENCHMARKS.md renewed.
