@@ -34,8 +34,13 @@ const EXCLUSIVE: u16 = 0x400 | 0x200;
 /// `RTNH_F_ONLINK` and attributes of linux/rtnetlink.h.
 const RTNH_F_ONLINK: u32 = 4;
 const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
+const RTA_NH_ID: u16 = 30;
+/// Messages of linux/rtnetlink.h and attributes of linux/nexthop.h.
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_GETNEXTHOP: u16 = 106;
+const NHA_ID: u16 = 1;
+const NHA_OIF: u16 = 5;
+const NHA_GATEWAY: u16 = 6;
 /// Attributes and a flag of linux/neighbour.h.
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -68,7 +73,8 @@ impl Raw {
 
     /// Reads the tables that the overlay's audit reads, with the same filters: how many octets.
     pub fn dumps(&mut self, device: u32) -> Result<usize> {
-        let mut octets = 0;
+        // `struct nhmsg`.
+        let mut octets = self.dump(RTM_GETNEXTHOP, &[0; 8], &[])?;
         for family in [libc::AF_INET, libc::AF_INET6] {
             // `struct rtmsg` with the protocol, and the main table.
             let mut fixed = [0; 12];
@@ -92,8 +98,8 @@ impl Raw {
         Ok(octets)
     }
 
-    /// Adds to a VXLAN device what leads to a peer, in one datagram: a neighbour, a forwarding entry and a
-    /// route, as the daemon does it.
+    /// Adds to a VXLAN device what leads to a peer, in one datagram: a neighbour, a forwarding entry, a
+    /// next hop object and a route, as the daemon does it.
     pub fn add_peer(&mut self, device: u32, peer: &Peer) -> Result<()> {
         let neighbour = |family: i32, flags: u8| {
             // `struct ndmsg`: NUD_PERMANENT, for a forwarding entry also NUD_NOARP.
@@ -103,23 +109,29 @@ impl Raw {
             fixed[10] = flags;
             fixed
         };
-        // `struct rtmsg`: a unicast route of the main table, on link.
+        // `struct nhmsg`: the protocol, and that the next hop is on link.
+        let mut object = vec![libc::AF_INET as u8, 0, ROUTE_PROTOCOL_PEER, 0];
+        object.extend(RTNH_F_ONLINK.to_ne_bytes());
+        let number = u32::from(peer.gateway);
+        // `struct rtmsg`: a unicast route of the main table.
         let mut route = [0; 12];
         (route[0], route[1]) = (libc::AF_INET as u8, peer.pods.1);
         (route[4], route[5], route[7]) = (libc::RT_TABLE_MAIN, ROUTE_PROTOCOL_PEER, libc::RTN_UNICAST);
-        route[8..].copy_from_slice(&RTNH_F_ONLINK.to_ne_bytes());
         let (mac, gateway) = (peer.mac, peer.gateway.octets());
-        let requests: [(u16, u16, [u8; 12], Vec<u8>); 3] = [
-            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_INET, 0), {
+        let requests: [(u16, u16, Vec<u8>, Vec<u8>); 4] = [
+            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_INET, 0).to_vec(), {
                 let protocol = octets(NDA_PROTOCOL, &[ROUTE_PROTOCOL_PEER]);
                 [octets(NDA_DST, &gateway), octets(NDA_LLADDR, &mac), protocol].concat()
             }),
-            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_BRIDGE, NTF_SELF), {
+            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_BRIDGE, NTF_SELF).to_vec(), {
                 [octets(NDA_LLADDR, &mac), octets(NDA_DST, &peer.node.octets())].concat()
             }),
-            (libc::RTM_NEWROUTE, EXCLUSIVE | ACK, route, {
-                let (dst, oif) = (octets(RTA_DST, &peer.pods.0.octets()), attribute(RTA_OIF, device));
-                [dst, octets(RTA_GATEWAY, &gateway), oif].concat()
+            (RTM_NEWNEXTHOP, EXCLUSIVE, object, {
+                let (number, device) = (attribute(NHA_ID, number), attribute(NHA_OIF, device));
+                [number, device, octets(NHA_GATEWAY, &gateway)].concat()
+            }),
+            (libc::RTM_NEWROUTE, EXCLUSIVE | ACK, route.to_vec(), {
+                [octets(RTA_DST, &peer.pods.0.octets()), attribute(RTA_NH_ID, number)].concat()
             }),
         ];
         let mut datagram = Vec::new();

@@ -29,6 +29,8 @@ pub struct Inventory {
     pub pod_routes: BTreeSet<Cidr>,
     /// Routes to peers.
     pub peer_routes: BTreeSet<Cidr>,
+    /// The numbers of the next hop objects that they refer to.
+    pub objects: BTreeSet<u32>,
     /// Whether the nft table is there.
     pub table: bool,
     /// The VXLAN device, if it is there and ours.
@@ -55,6 +57,8 @@ pub enum Removal {
     },
     /// The routes to peers.
     PeerRoutes(BTreeSet<Cidr>),
+    /// The next hop objects that those refer to, by their numbers.
+    Objects(BTreeSet<u32>),
     /// The nft table.
     Table,
     /// The VXLAN device with its addresses, neighbours and forwarding entries.
@@ -102,6 +106,10 @@ pub fn plan(found: &Inventory, pods: bool, settings: bool) -> Result<Vec<Removal
     if !found.peer_routes.is_empty() {
         removals.push(Removal::PeerRoutes(found.peer_routes.clone()));
     }
+    // The kernel looks at all routes for each object that some refer to: so those went first.
+    if !found.objects.is_empty() {
+        removals.push(Removal::Objects(found.objects.clone()));
+    }
     if found.device {
         removals.push(Removal::Device);
     }
@@ -146,6 +154,9 @@ impl fmt::Display for Removal {
             Removal::PeerRoutes(routes) => {
                 write!(f, "routes     {} (to peers)", list(&mut routes.iter().map(Cidr::to_string)))
             }
+            Removal::Objects(numbers) => {
+                write!(f, "next hops  {}", list(&mut numbers.iter().map(u32::to_string)))
+            }
             Removal::Table => f.write_str("nft table  inet minionet"),
             Removal::Device => {
                 f.write_str("device     minionet, with its addresses, neighbours and forwarding entries")
@@ -169,6 +180,7 @@ mod tests {
             interfaces: BTreeSet::from(["mnet0".to_owned()]),
             pod_routes: ["10.32.1.2/32".parse().unwrap()].into(),
             peer_routes: ["10.32.2.0/24".parse().unwrap()].into(),
+            objects: [169_869_825].into(),
             table: true,
             device: true,
             settings: ["ipv4/ip_forward", "ipv4/conf/minionet/forwarding", "ipv4/conf/mnet0/forwarding"]
@@ -194,6 +206,7 @@ mod tests {
             "file       /etc/cni/net.d/10-minionet.conflist",
             "pod        container c interface eth0\ninterfaces mnet0\nroutes     10.32.1.2/32 (to pods)",
             "routes     10.32.2.0/24 (to peers)",
+            "next hops  169869825",
             "device     minionet, with its addresses, neighbours and forwarding entries",
             "nft table  inet minionet",
             "setting    net/ipv4/ip_forward back to 0",

@@ -9,7 +9,8 @@ pub const DEVICE: &str = "minionet";
 /// Name of the nftables table (family `inet`) that the daemon owns.
 pub const NFT_TABLE: &str = "minionet";
 
-/// Route protocol of routes to peers, made by the daemon (`rtm_protocol`, rtnetlink(7)).
+/// Route protocol of routes to peers, made by the daemon (`rtm_protocol`, rtnetlink(7)), and of the
+/// next hop objects and neighbours that belong to them.
 ///
 /// 109 is the letter `m`; the numbers up to 99 are taken by iproute2's `rt_protos`, those from
 /// 186 by routing daemons.

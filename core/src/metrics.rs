@@ -160,7 +160,7 @@ fn kernel(state: &State, meters: &Meters) -> Vec<Family> {
         "Changes made in the kernel because somebody else had changed something, by object.",
     );
     // Always all of them: an increase from nothing is not seen by rate().
-    for object in ["address", "device", "fdb", "neighbour", "nft", "route", "sysctl"] {
+    for object in ["address", "device", "fdb", "neighbour", "nexthop", "nft", "route", "sysctl"] {
         let count = state.repairs.counts.get(object).copied().unwrap_or_default();
         repairs = repairs.sample(&[("object", object)], count as f64);
     }

@@ -10,25 +10,29 @@
 //!   the difference of equal states is empty.
 //! * A peer's route is added last and removed first, so that the kernel never sends a packet to
 //!   a peer whose MAC or node it does not know.
-//! * Only what carries our marks is removed: our device, the route protocol number 109, the
-//!   neighbour protocol 109, forwarding entries whose MAC has our prefix.
+//! * Only what carries our marks is removed: our device, routes, next hop objects and neighbours of
+//!   the protocol number 109, forwarding entries whose MAC has our prefix.
+//! * No route of ours refers to a stranger's next hop object.
 
 mod diff;
 mod early;
+mod mtu;
+pub mod object;
 pub mod patience;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::diff::{NameTaken, diff, keep_peers};
 pub use self::early::additions;
+pub use self::mtu::{overlay_mtu, pod_mtu};
+use self::object::Objects;
 use crate::addr::{Cidr, Family, MacAddr};
-use crate::constants::{OVERHEAD_V4, OVERHEAD_V6};
 use crate::plan::{Block, NodePlan};
 
 /// What the VTEP should be.
@@ -162,6 +166,8 @@ pub struct ObservedRoute {
     pub gateway: Option<IpAddr>,
     /// The device it leaves by.
     pub device: Option<u32>,
+    /// The number of the next hop object that it refers to, if it does.
+    pub object: Option<u32>,
 }
 
 /// What the kernel holds.
@@ -177,6 +183,8 @@ pub struct Observed {
     pub fdb: BTreeSet<(MacAddr, IpAddr)>,
     /// All routes of our protocol number, on whatever device.
     pub routes: BTreeSet<ObservedRoute>,
+    /// The next hop objects.
+    pub objects: Objects,
 }
 
 impl Observed {
@@ -223,6 +231,12 @@ pub enum Change {
     SetFdb(MacAddr, IpAddr),
     /// Remove a forwarding entry.
     RemoveFdb(MacAddr, IpAddr),
+    /// Make the next hop object for an address on the VTEP.
+    AddObject(Ipv4Addr),
+    /// Change our next hop object for this address into what it should be, in place.
+    CorrectObject(Ipv4Addr),
+    /// Remove a next hop object, by its number.
+    RemoveObject(u32),
     /// Add a route.
     AddRoute {
         /// What it leads to.
@@ -231,6 +245,8 @@ pub enum Change {
         via: NextHop,
         /// The number of the interface below the overlay, for a direct route.
         underlay: Option<u32>,
+        /// Whether it refers to the next hop object for that address.
+        object: bool,
         /// Whether a wrong route of ours leads there as well, and goes right after: the new one
         /// comes before it, so that there is always a way.
         beside: bool,
@@ -246,7 +262,7 @@ impl Change {
     pub fn removes_peer(&self) -> bool {
         match self {
             Change::RemoveRoute(route) => !route.refuses,
-            Change::RemoveNeighbour(_) | Change::RemoveFdb(..) => true,
+            Change::RemoveObject(_) | Change::RemoveNeighbour(_) | Change::RemoveFdb(..) => true,
             _ => false,
         }
     }
@@ -258,6 +274,7 @@ impl Change {
             Change::AddAddress(_) | Change::RemoveAddress(..) => "address",
             Change::SetNeighbour(..) | Change::RemoveNeighbour(_) => "neighbour",
             Change::SetFdb(..) | Change::RemoveFdb(..) => "fdb",
+            Change::AddObject(_) | Change::CorrectObject(_) | Change::RemoveObject(_) => "nexthop",
             Change::AddRoute { .. } | Change::AddRefusal(_) | Change::RemoveRoute(_) => "route",
         }
     }
@@ -287,6 +304,13 @@ impl fmt::Display for Change {
             Change::RemoveNeighbour(addr) => write!(f, "remove the neighbour {addr}"),
             Change::SetFdb(mac, dst) => write!(f, "set the forwarding entry {mac} to {dst}"),
             Change::RemoveFdb(mac, dst) => write!(f, "remove the forwarding entry {mac} to {dst}"),
+            Change::AddObject(addr) => {
+                write!(f, "make the next hop object {} for {addr}", object::number(*addr))
+            }
+            Change::CorrectObject(addr) => {
+                write!(f, "correct the next hop object {} for {addr}", object::number(*addr))
+            }
+            Change::RemoveObject(number) => write!(f, "remove the next hop object {number}"),
             Change::AddRoute { dst, via: NextHop::Vtep(addr), .. } => {
                 write!(f, "add the route {dst} via {addr}")
             }
@@ -366,19 +390,4 @@ fn next_hop(local: &Local<'_>, peer: &NodePlan, block: &Block) -> Option<NextHop
         Encapsulation::CrossSubnet => Some(NextHop::Vtep(block.gateway)),
         Encapsulation::Never => None,
     }
-}
-
-/// The MTU of pods in octets: that of the overlay, or of the underlay where nothing of theirs is
-/// ever encapsulated.
-pub fn pod_mtu(mode: Encapsulation, blocks: &[Block], underlay: Family, underlay_mtu: u32) -> u32 {
-    let all_direct = mode == Encapsulation::Never && blocks.iter().all(|b| b.cidr.family() == underlay);
-    if all_direct { underlay_mtu } else { overlay_mtu(underlay, underlay_mtu) }
-}
-
-/// The MTU of the overlay over an underlay of this MTU, in octets.
-pub fn overlay_mtu(underlay: Family, underlay_mtu: u32) -> u32 {
-    underlay_mtu.saturating_sub(match underlay {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    })
 }

@@ -69,6 +69,7 @@ fn look(socket: &mut Socket, conf_dir: &str) -> Result<Inventory> {
         interfaces,
         table: Nft::open()?.rule_count(NFT_TABLE)?.is_some(),
         device: links.iter().any(is_our_device),
+        objects: objects(socket)?,
         settings: settings()?,
         ..Inventory::default()
     };
@@ -99,6 +100,16 @@ fn look(socket: &mut Socket, conf_dir: &str) -> Result<Inventory> {
     Ok(found)
 }
 
+/// The numbers of the next hop objects that are ours; none where the kernel has none at all.
+fn objects(socket: &mut Socket) -> Result<BTreeSet<u32>> {
+    let all = match socket.next_hop_objects() {
+        Err(error) if error.is_unsupported() => Vec::new(),
+        other => other?,
+    };
+    let ours = all.iter().filter(|object| object.protocol == ROUTE_PROTOCOL_PEER);
+    Ok(ours.map(|object| object.number).collect())
+}
+
 /// The device with our name, if it is of the kind that we make.
 fn is_our_device(link: &Link) -> bool {
     link.name == DEVICE && link.vxlan.is_some() && link.mac.is_some_and(|mac| mac.is_vtep())
@@ -120,6 +131,11 @@ fn carry_out(socket: &mut Socket, removal: &Removal) -> Result<()> {
                 for route in socket.routes(family, ROUTE_PROTOCOL_PEER)? {
                     socket.remove_route(&route)?;
                 }
+            }
+        }
+        Removal::Objects(numbers) => {
+            for number in numbers {
+                socket.remove_next_hop_object(*number)?;
             }
         }
         Removal::Device => {

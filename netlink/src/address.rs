@@ -51,12 +51,12 @@ pub(crate) fn add(index: u32, addr: IpAddr, prefix_len: u8) -> Request {
     if addr.is_ipv6() {
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
-    Request { message: Message::NewAddress(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The request that takes an address off a device.
 pub(crate) fn remove(index: u32, addr: IpAddr, prefix_len: u8) -> Request {
-    Request { message: Message::DelAddress(encode(index, addr, prefix_len)), flags: 0 }
+    Request::new(Message::DelAddress(encode(index, addr, prefix_len)), 0)
 }
 
 fn encode(index: u32, addr: IpAddr, prefix_len: u8) -> AddressMessage {

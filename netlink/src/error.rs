@@ -72,6 +72,13 @@ impl Error {
         matches!(self.errno(), Some(ENOENT | ESRCH | ENODEV | EADDRNOTAVAIL))
     }
 
+    /// Whether the kernel does not know such objects, or does not let us have any (`EOPNOTSUPP`,
+    /// `EPERM`, `EACCES`, `EINVAL`).
+    pub fn is_unsupported(&self) -> bool {
+        use nix::libc::{EACCES, EINVAL, EOPNOTSUPP, EPERM};
+        matches!(self.errno(), Some(EOPNOTSUPP | EPERM | EACCES | EINVAL))
+    }
+
     /// Whether the same request may succeed later without anybody changing anything
     /// (`EAGAIN`, `EBUSY`, `EINTR`, `ENOBUFS`, `ENOMEM`, an interrupted dump).
     pub fn is_temporary(&self) -> bool {

@@ -34,13 +34,21 @@ const RETURN: u16 = 0x06;
 const FIND_ATTRIBUTE: u32 = 0xffff_f000 + 12;
 
 /// Octets of `struct nlmsghdr`, and of what stands between it and the attributes: `struct ifinfomsg`,
-/// `ndmsg`, `ifaddrmsg`, `rtmsg`, and `netconfmsg` with its padding.
+/// `ndmsg`, `ifaddrmsg`, `rtmsg`, `nhmsg`, and `netconfmsg` with its padding.
 const HEADER: u32 = 16;
 const LINK_HEADER: u32 = 16;
 const NEIGHBOUR_HEADER: u32 = 12;
 const ADDRESS_HEADER: u32 = 8;
 const ROUTE_HEADER: u32 = 12;
+const OBJECT_HEADER: u32 = 8;
 const NETCONF_HEADER: u32 = 4;
+
+/// `RTM_NEWNEXTHOP` of linux/rtnetlink.h, `NHA_ID` of linux/nexthop.h.
+const RTM_NEWNEXTHOP: u16 = 104;
+const NHA_ID: u16 = 1;
+
+/// Where in a number of four octets the highest is, in the machine's order.
+const HIGHEST: u32 = if cfg!(target_endian = "little") { 3 } else { 0 };
 
 /// `NUD_NOARP` and `NDA_PROTOCOL` of linux/neighbour.h.
 const NUD_NOARP: u16 = 0x40;
@@ -61,6 +69,7 @@ enum Place {
     Neighbour,
     Link,
     Address,
+    Object,
     Setting,
     /// The message is let through.
     Pass,
@@ -78,7 +87,7 @@ enum Step {
     At(Place),
 }
 
-use Place::{Address, Keep, Link, Neighbour, NewRoute, Next, OldRoute, Pass, Setting};
+use Place::{Address, Keep, Link, Neighbour, NewRoute, Next, Object, OldRoute, Pass, Setting};
 use Step::{At, Do, If};
 
 /// Lets through what tells of pods that leave: links that go or are put into the group of those to be
@@ -103,7 +112,7 @@ pub(crate) fn departures() -> Vec<sock_filter> {
 
 /// Keeps back what tells of pods, and with it what every interface brings along: links, known by
 /// their names; routes and neighbours of the pods' protocol; the address and routes that each has by
-/// itself; settings of all interfaces but `links`, if any are given.
+/// itself; next hop objects that others make; settings of all interfaces but `links`, if any are given.
 pub(crate) fn but_pods(links: &[u32]) -> Vec<sock_filter> {
     const POD: u32 = ROUTE_PROTOCOL_POD as u32;
     const { assert!(HOST_IFNAME_PREFIX.len() == 4) };
@@ -119,6 +128,7 @@ pub(crate) fn but_pods(links: &[u32]) -> Vec<sock_filter> {
         If(half(RTM_DELLINK), Link, Next),
         If(half(RTM_NEWADDR), Address, Next),
         If(half(RTM_DELADDR), Address, Next),
+        If(half(RTM_NEWNEXTHOP), Object, Next),
         If(half(RTM_NEWNETCONF), if links.is_empty() { Pass } else { Setting }, Next),
         If(half(RTM_DELNETCONF), Keep, Pass),
         // In struct rtmsg the table is the fifth octet and the protocol the sixth. A new route that is
@@ -148,8 +158,14 @@ pub(crate) fn but_pods(links: &[u32]) -> Vec<sock_filter> {
         If(word(&gateway[8..12]), Next, Pass),
         Do(LOAD_WORD_AT_X, 16),
         If(word(&gateway[12..]), Keep, Pass),
-        At(Setting),
+        At(Object),
+        // In struct nhmsg the protocol is the third octet. Others count their objects from below, far
+        // from the addresses that ours are numbered by (`object::could_be_ours`).
+        Do(LOAD_BYTE, HEADER + 2),
+        If(u32::from(ROUTE_PROTOCOL_PEER), Pass, Next),
     ]);
+    program.extend(find(NHA_ID, OBJECT_HEADER, Pass));
+    program.extend([Do(LOAD_BYTE_AT_X, 4 + HIGHEST), If(0, Keep, Pass), At(Setting)]);
     program.extend(find(NETCONFA_IFINDEX, NETCONF_HEADER, Pass));
     program.extend([Do(LOAD_WORD_AT_X, 4), If(u32::MAX, Pass, Next)]);
     program.extend(links.iter().map(|index| If(u32::from_be_bytes(index.to_ne_bytes()), Pass, Next)));

@@ -9,7 +9,7 @@
 //! | [`socket`] | one blocking `NETLINK_ROUTE` socket: dumps, single reads, acknowledged batches |
 //! | [`error`] | what can go wrong, and the kernel's explanation |
 //! | [`link`] | network devices, above all the VTEP |
-//! | [`address`], [`neighbour`], [`route`] | the objects on them |
+//! | [`address`], [`neighbour`], [`nexthop`], [`route`] | the objects on them |
 //! | [`overlay`] | the whole overlay: read as one state, changed by a list of changes |
 //! | [`monitor`] | notifications that something of ours was changed |
 //! | [`departures`] | notifications that interfaces of pods are to go, or are gone |
@@ -33,6 +33,7 @@ pub mod link;
 pub mod monitor;
 pub mod neighbour;
 pub mod netns;
+pub mod nexthop;
 pub mod nft;
 pub mod overlay;
 pub mod packet;

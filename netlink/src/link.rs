@@ -124,7 +124,7 @@ impl Socket {
                 LinkInfo::Data(InfoData::Vxlan(data)),
             ]),
         ];
-        let request = Request { message: Message::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL };
+        let request = Request::new(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL);
         self.execute(request, || {
             format!("make the VXLAN device {} (VNI {}, port {})", device.name, device.vni, device.port)
         })
@@ -141,7 +141,7 @@ impl Socket {
             LinkInfo::Kind(InfoKind::Vxlan),
             LinkInfo::Data(InfoData::Vxlan(vec![local(device.local)])),
         ])];
-        let request = Request { message: Message::NewLink(message), flags: 0 };
+        let request = Request::new(Message::NewLink(message), 0);
         self.execute(request, || format!("set the local address of {} to {}", device.name, device.local))
     }
 
@@ -164,7 +164,7 @@ impl Socket {
             message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![inet6])]));
         }
         // RTM_SETLINK carries out all attributes; RTM_NEWLINK on an existing device as well.
-        let request = Request { message: Message::SetLink(message), flags: 0 };
+        let request = Request::new(Message::SetLink(message), 0);
         self.execute(request, || format!("change the device {name} ({change})"))
     }
 
@@ -175,7 +175,7 @@ impl Socket {
     pub fn delete_link(&mut self, index: u32, name: &str) -> Result<(), Error> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        let request = Request { message: Message::DelLink(message), flags: 0 };
+        let request = Request::new(Message::DelLink(message), 0);
         self.execute(request, || format!("delete the device {name}"))
     }
 
@@ -187,7 +187,7 @@ impl Socket {
     pub fn delete_group(&mut self, group: u32) -> Result<bool, Error> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(group));
-        let request = Request { message: Message::DelLink(message), flags: 0 };
+        let request = Request::new(Message::DelLink(message), 0);
         match self.execute(request, || format!("delete the devices of group {group}")) {
             Ok(()) => Ok(true),
             Err(error) if error.is_absent() => Ok(false),
@@ -203,7 +203,7 @@ impl Socket {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        let request = Request { message: Message::SetLink(message), flags: 0 };
+        let request = Request::new(Message::SetLink(message), 0);
         self.execute(request, || format!("move the device {name} into another namespace"))
     }
 }

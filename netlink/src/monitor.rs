@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use minionet_core::addr::Cidr;
+use minionet_core::overlay::object;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::decode::{self, attributes, u32_at};
@@ -32,8 +33,13 @@ const NETFILTER: isize = 12;
 
 /// Groups of linux/rtnetlink.h: links, neighbours (forwarding entries among them), addresses and
 /// routes of both families, and their kernel settings (`RTNLGRP_IPV4_NETCONF` and
-/// `RTNLGRP_IPV6_NETCONF`: forwarding and the filter of sources are among them).
+/// `RTNLGRP_IPV6_NETCONF`: forwarding and the filter of sources are among them). The kernel has all
+/// of them.
 const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+
+/// `RTNLGRP_NEXTHOP` of linux/rtnetlink.h: next hop objects. A route goes with its object without a
+/// word of its own (`__remove_nexthop_fib` in net/ipv4/nexthop.c).
+const NEXTHOP_GROUP: u32 = 32;
 
 /// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
 const NFT_GROUP: u32 = 7;
@@ -73,7 +79,7 @@ pub struct Noticed {
 /// Which family of notifications a monitor listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Links, addresses, neighbours, routes.
+    /// Links, addresses, neighbours, routes, next hop objects.
     Route,
     /// nftables.
     Nft,
@@ -110,6 +116,10 @@ impl Monitor {
             }
             for group in groups {
                 socket.add_membership(*group)?;
+            }
+            if source == Source::Route {
+                // Refused by a kernel without such objects, where there is nothing to hear.
+                let _refused = socket.add_membership(NEXTHOP_GROUP);
             }
             Ok(socket)
         };
@@ -212,6 +222,13 @@ fn route_concerns(message: &Received<'_>, interest: &Interest) -> bool {
         24 | 25 => message.body().get(5).is_none_or(|p| *p == interest.protocol),
         // RTM_NEWNEIGH, RTM_DELNEIGH: struct ndmsg has the index at 4.
         28 | 29 => ours(u32_at(message.body(), 4)),
+        // RTM_NEWNEXTHOP, RTM_DELNEXTHOP: struct nhmsg has the protocol at 2, and attributes at 8. A
+        // stranger's may have taken the place of one of ours, by its number (NHA_ID is 1).
+        104 | 105 => {
+            let number = attribute(message.body(), 8, 1).and_then(|value| u32_at(value, 0));
+            message.body().get(2).is_none_or(|p| *p == interest.protocol)
+                || number.is_none_or(object::could_be_ours)
+        }
         // RTM_NEWNETCONF: struct netconfmsg has one octet, padded to four. NETCONFA_IFINDEX is 1,
         // and all ones stands for the settings of all interfaces (NETCONFA_IFINDEX_ALL).
         80 => {
@@ -237,6 +254,8 @@ fn frees(message: &Received<'_>, interest: &Interest) -> bool {
             message.body().get(5) != Some(&interest.protocol)
                 && cidr.is_some_and(|cidr| refused.contains(&cidr))
         }
+        // RTM_DELNEXTHOP: routes went with it, and it does not say which.
+        105 => true,
         // RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg has the flags at 8, IFF_UP is 1.
         16 | 17 => {
             let down = u32_at(message.body(), 8).is_some_and(|flags| flags & 1 == 0);

@@ -85,7 +85,7 @@ pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Reque
     message.header.state = NeighbourState::Permanent;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
-    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+    Request::new(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// The request that sets a neighbour which is known now, and which the neighbour itself may
@@ -94,7 +94,7 @@ pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Reque
 /// [`believe`] says.
 pub(crate) fn tell(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
     let mut request = set(index, addr, mac, protocol);
-    if let Message::NewNeighbour(message) = &mut request.message {
+    if let Some(Message::NewNeighbour(message)) = request.known() {
         message.header.state = NeighbourState::Reachable;
         message.header.flags = NeighbourFlags::ExtLearned;
     }
@@ -106,7 +106,7 @@ pub(crate) fn answer_for(index: u32, addr: IpAddr, protocol: u8) -> Request {
     let mut message = encode(index, addr);
     message.header.flags = NeighbourFlags::Proxy;
     message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
-    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE }
+    Request::new(Message::NewNeighbour(message), NLM_F_CREATE)
 }
 
 /// The request to believe what is known of the neighbours on a device for that long, in
@@ -131,24 +131,24 @@ pub(crate) fn believe(index: u32, family: Family, milliseconds: u64) -> Request 
             NeighbourTableParameter::ProxyDelay(0),
         ]),
     ];
-    Request { message: Message::SetNeighbourTable(message), flags: 0 }
+    Request::new(Message::SetNeighbourTable(message), 0)
 }
 
 /// The request that removes a neighbour.
 pub(crate) fn remove(index: u32, addr: IpAddr) -> Request {
-    Request { message: Message::DelNeighbour(encode(index, addr)), flags: 0 }
+    Request::new(Message::DelNeighbour(encode(index, addr)), 0)
 }
 
 /// The request that sends frames for a MAC to a node, replacing where they went.
 pub(crate) fn set_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
     let mut message = encode_fdb(index, mac, dst);
     message.header.state = NeighbourState::Other(PERMANENT | NOARP);
-    Request { message: Message::NewNeighbour(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+    Request::new(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// The request that removes a forwarding entry.
 pub(crate) fn remove_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
-    Request { message: Message::DelNeighbour(encode_fdb(index, mac, dst)), flags: 0 }
+    Request::new(Message::DelNeighbour(encode_fdb(index, mac, dst)), 0)
 }
 
 fn address(addr: IpAddr) -> NeighbourAddress {

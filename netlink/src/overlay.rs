@@ -4,18 +4,22 @@
 //! there, not here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use minionet_core::addr::Family;
 use minionet_core::constants::ROUTE_PROTOCOL_PEER;
+use minionet_core::overlay::object::{Objects, ObservedObject};
 use minionet_core::overlay::{
     Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, REFUSING_METRIC,
+    object,
 };
 
 use crate::error::Error;
 use crate::link::{Link, LinkChange, Which};
+use crate::nexthop::NextHopObject;
 use crate::route::Route;
 use crate::socket::{Request, Socket};
-use crate::{address, neighbour, route};
+use crate::{address, neighbour, nexthop, route};
 
 /// A change that the kernel refused, and why.
 #[derive(Debug)]
@@ -31,15 +35,21 @@ pub struct Failure {
 /// # Errors
 /// [`Error`] when one of the tables cannot be read.
 pub fn read(socket: &mut Socket, name: &str) -> Result<Observed, Error> {
-    let mut observed = Observed::default();
+    let mut observed = Observed { objects: objects(socket)?, ..Observed::default() };
+    let objects = &observed.objects.found;
     for family in [Family::V4, Family::V6] {
         let routes = socket.routes(family, ROUTE_PROTOCOL_PEER)?;
-        observed.routes.extend(routes.iter().map(|r| ObservedRoute {
-            dst: r.dst,
-            metric: r.metric,
-            refuses: r.unreachable,
-            gateway: r.gateway,
-            device: r.device,
+        observed.routes.extend(routes.iter().map(|r| {
+            // What the kernel leaves out (net.ipv4.nexthop_compat_mode) is said by the object.
+            let left_out = r.object.filter(|_| r.device.is_none()).and_then(|number| objects.get(&number));
+            ObservedRoute {
+                dst: r.dst,
+                metric: r.metric,
+                refuses: r.unreachable,
+                gateway: left_out.map_or(r.gateway, |object| object.gateway),
+                device: left_out.map_or(r.device, |object| object.device),
+                object: r.object,
+            }
         }));
     }
     let Some(link) = socket.link(Which::Name(name))? else {
@@ -55,7 +65,23 @@ pub fn read(socket: &mut Socket, name: &str) -> Result<Observed, Error> {
     Ok(observed)
 }
 
-fn addresses(socket: &mut Socket, index: u32) -> Result<BTreeSet<(std::net::IpAddr, u8)>, Error> {
+/// The next hop objects that matter; where the kernel has none, none are possible.
+fn objects(socket: &mut Socket) -> Result<Objects, Error> {
+    let all = match socket.next_hop_objects() {
+        Err(error) if error.is_unsupported() => return Ok(Objects::default()),
+        other => other?,
+    };
+    let ours = |o: &NextHopObject| o.protocol == ROUTE_PROTOCOL_PEER;
+    let matters = all.iter().filter(|o| ours(o) || object::could_be_ours(o.number));
+    let found = matters.map(|o| {
+        let gateway = o.gateway.filter(|_| !o.special);
+        // A group cannot be changed into a single one, so it is taken for a stranger's.
+        (o.number, ObservedObject { ours: ours(o) && !o.group, gateway, device: o.device })
+    });
+    Ok(Objects { found: found.collect(), possible: true })
+}
+
+fn addresses(socket: &mut Socket, index: u32) -> Result<BTreeSet<(IpAddr, u8)>, Error> {
     let found = socket.addresses(Some(index))?;
     // Link-local addresses are the kernel's own making.
     let ours = found.into_iter().filter(|a| a.index == index && a.global);
@@ -66,7 +92,7 @@ fn neighbours(
     socket: &mut Socket,
     index: u32,
     family: Family,
-) -> Result<BTreeMap<std::net::IpAddr, ObservedNeighbour>, Error> {
+) -> Result<BTreeMap<IpAddr, ObservedNeighbour>, Error> {
     let found = socket.neighbours(index, family)?;
     Ok(found
         .into_iter()
@@ -127,6 +153,7 @@ pub fn apply(socket: &mut Socket, device: &Device, changes: &[Change]) -> Result
                 Change::RemoveAddress(..)
                     | Change::RemoveNeighbour(_)
                     | Change::RemoveFdb(..)
+                    | Change::RemoveObject(_)
                     | Change::RemoveRoute(_)
             );
         (!gone).then(|| Failure { change: change.clone(), error })
@@ -175,9 +202,10 @@ fn has_ipv6() -> bool {
 }
 
 fn request(index: u32, change: &Change) -> Option<Request> {
-    let host_len = |addr: &std::net::IpAddr| if addr.is_ipv4() { 32 } else { 128 };
+    let host_len = |addr: &IpAddr| if addr.is_ipv4() { 32 } else { 128 };
     let (protocol, metric, unreachable) = (ROUTE_PROTOCOL_PEER, 0, false);
-    let made = |dst, gateway, device| Route { dst, gateway, device, protocol, metric, unreachable };
+    let made =
+        |dst, gateway, device| Route { dst, gateway, device, object: None, protocol, metric, unreachable };
     Some(match change {
         Change::AddAddress(addr) => address::add(index, *addr, host_len(addr)),
         Change::RemoveAddress(addr, len) => address::remove(index, *addr, *len),
@@ -185,12 +213,21 @@ fn request(index: u32, change: &Change) -> Option<Request> {
         Change::RemoveNeighbour(addr) => neighbour::remove(index, *addr),
         Change::SetFdb(mac, dst) => neighbour::set_fdb(index, *mac, *dst),
         Change::RemoveFdb(mac, dst) => neighbour::remove_fdb(index, *mac, *dst),
-        Change::AddRoute { dst, via, underlay, beside } => {
+        Change::AddObject(gateway) => nexthop::add(object::number(*gateway), *gateway, index, protocol),
+        Change::CorrectObject(gateway) => {
+            nexthop::replace(object::number(*gateway), *gateway, index, protocol)
+        }
+        Change::RemoveObject(number) => nexthop::remove(*number),
+        Change::AddRoute { dst, via, underlay, object, beside } => {
             let device = match via {
                 NextHop::Vtep(_) => Some(index),
                 NextHop::Direct(_) => *underlay,
             };
-            let route = made(*dst, Some(via.address()), device);
+            let number = match via.address() {
+                IpAddr::V4(gateway) if *object => Some(object::number(gateway)),
+                _ => None,
+            };
+            let route = Route { object: number, ..made(*dst, Some(via.address()), device) };
             if *beside { route::add_before(&route) } else { route::add(&route) }
         }
         Change::AddRefusal(dst) => {
@@ -198,7 +235,7 @@ fn request(index: u32, change: &Change) -> Option<Request> {
         }
         Change::RemoveRoute(r) => {
             let found = made(r.dst, r.gateway, r.device);
-            route::remove(&Route { metric: r.metric, unreachable: r.refuses, ..found })
+            route::remove(&Route { metric: r.metric, unreachable: r.refuses, object: r.object, ..found })
         }
         Change::DeleteDevice { .. } | Change::CreateDevice(_) | Change::UpdateDevice { .. } => return None,
     })

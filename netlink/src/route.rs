@@ -23,6 +23,10 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The device it leaves by; none for a route without one (blackhole) or with several.
     pub device: Option<u32>,
+    /// The number of the next hop object that says where it leads. One that is added takes next hop
+    /// and device from there; one that is read has them besides, unless the kernel was told to leave
+    /// them out (`net.ipv4.nexthop_compat_mode`).
+    pub object: Option<u32>,
     /// Who made it (`rtm_protocol`).
     pub protocol: u8,
     /// Its metric; zero stands for the kernel's default when a route is added.
@@ -139,19 +143,20 @@ impl Socket {
 /// The request that adds a route; refused with `EEXIST` when the destination has one already,
 /// so that nobody else's route is ever replaced.
 pub(crate) fn add(route: &Route) -> Request {
-    Request { message: Message::NewRoute(encode(route)), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewRoute(encode(route)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The request that adds a route before one to the same destination: an IPv4 route takes effect
 /// at once, an IPv6 route shares the packets with the other one until that goes.
 pub(crate) fn add_before(route: &Route) -> Request {
     // Without NLM_F_EXCL, NLM_F_REPLACE and NLM_F_APPEND, as `ip route prepend` does it.
-    Request { message: Message::NewRoute(encode(route)), flags: NLM_F_CREATE }
+    Request::new(Message::NewRoute(encode(route)), NLM_F_CREATE)
 }
 
-/// The request that removes exactly this route: next hop, device and protocol must match.
+/// The request that removes exactly this route: next hop and device, or the object in their place, and
+/// protocol must match.
 pub(crate) fn remove(route: &Route) -> Request {
-    Request { message: Message::DelRoute(encode(route)), flags: 0 }
+    Request::new(Message::DelRoute(encode(route)), 0)
 }
 
 fn encode(route: &Route) -> RouteMessage {
@@ -161,11 +166,16 @@ fn encode(route: &Route) -> RouteMessage {
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::from(route.protocol);
     message.header.kind = if route.unreachable { RouteType::Unreachable } else { RouteType::Unicast };
-    let anywhere = route.unreachable || route.gateway.is_some();
+    let anywhere = route.unreachable || route.gateway.is_some() || route.object.is_some();
     message.header.scope = if anywhere { RouteScope::Universe } else { RouteScope::Link };
     message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(route.dst.network()))];
     if route.metric != 0 {
         message.attributes.push(RouteAttribute::Priority(route.metric));
+    }
+    if let Some(object) = route.object {
+        // The kernel refuses what the object says already.
+        message.attributes.push(RouteAttribute::NhId(object));
+        return message;
     }
     if let Some(gateway) = route.gateway {
         // The next hop's address is inside the destination itself: only "on link" makes the
@@ -203,14 +213,15 @@ fn ends(message: &RouteMessage) -> (Option<IpAddr>, Option<IpAddr>, Option<u32>)
 /// and the type at 7.
 const HEADER: usize = 12;
 
-/// `RTM_NEWROUTE`, `RTN_UNREACHABLE`, `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY` and `RTA_PRIORITY` of
-/// linux/rtnetlink.h.
+/// `RTM_NEWROUTE`, `RTN_UNREACHABLE`, `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_PRIORITY` and
+/// `RTA_NH_ID` of linux/rtnetlink.h.
 const NEW_ROUTE: u16 = 24;
 const UNREACHABLE: u8 = 7;
 const DST: u16 = 1;
 const OIF: u16 = 4;
 const GATEWAY: u16 = 5;
 const PRIORITY: u16 = 6;
+const NH_ID: u16 = 30;
 
 /// A route out of a dump, without an allocation: there are thousands.
 fn decode(object: &Received<'_>) -> Option<Route> {
@@ -219,13 +230,14 @@ fn decode(object: &Received<'_>) -> Option<Route> {
     }
     let body = object.body();
     let (prefix_len, protocol, kind) = (*body.get(1)?, *body.get(5)?, *body.get(7)?);
-    let (mut dst, mut gateway, mut device, mut metric) = (None, None, None, 0);
+    let (mut dst, mut gateway, mut device, mut metric, mut object) = (None, None, None, 0, None);
     for (kind, value) in decode::attributes(body, HEADER) {
         match kind {
             DST => dst = decode::ip_of(value),
             OIF => device = decode::u32_at(value, 0),
             GATEWAY => gateway = decode::ip_of(value),
             PRIORITY => metric = decode::u32_at(value, 0)?,
+            NH_ID => object = decode::u32_at(value, 0),
             _ => {}
         }
     }
@@ -234,7 +246,7 @@ fn decode(object: &Received<'_>) -> Option<Route> {
     let unreachable = kind == UNREACHABLE;
     // IPv6 binds such a route to the loopback interface.
     let device = device.filter(|_| !unreachable);
-    Some(Route { dst, gateway, device, protocol, metric, unreachable })
+    Some(Route { dst, gateway, device, object, protocol, metric, unreachable })
 }
 
 /// The number of a route's table; those above 255 do not fit the header.

@@ -42,12 +42,12 @@ impl Socket {
 
 /// The request that adds a rule; refused with `EEXIST` when it is there.
 pub(crate) fn add(rule: &Rule) -> Request {
-    Request { message: Message::NewRule(encode(rule)), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewRule(encode(rule)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The request that removes exactly this rule.
 pub(crate) fn remove(rule: &Rule) -> Request {
-    Request { message: Message::DelRule(encode(rule)), flags: 0 }
+    Request::new(Message::DelRule(encode(rule)), 0)
 }
 
 fn encode(rule: &Rule) -> RuleMessage {

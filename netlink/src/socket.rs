@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -37,10 +37,67 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// One request of a batch: the message and what the flags ask beyond an acknowledgement.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The message.
-    pub(crate) message: RouteNetlinkMessage,
+    message: Outgoing,
     /// `NLM_F_CREATE`, `NLM_F_EXCL`, `NLM_F_REPLACE`, `NLM_F_APPEND`.
-    pub(crate) flags: u16,
+    flags: u16,
+}
+
+impl Request {
+    /// A request out of its message and its flags.
+    pub(crate) fn new(message: impl Into<Outgoing>, flags: u16) -> Self {
+        Request { message: message.into(), flags }
+    }
+
+    /// The message in the library's types, to be completed.
+    pub(crate) fn known(&mut self) -> Option<&mut RouteNetlinkMessage> {
+        match &mut self.message {
+            Outgoing::Known(message) => Some(message),
+            Outgoing::Raw { .. } => None,
+        }
+    }
+}
+
+/// A message to the kernel.
+#[derive(Clone, Debug)]
+pub(crate) enum Outgoing {
+    /// One that the library has a type for.
+    Known(RouteNetlinkMessage),
+    /// One that it has none for.
+    Raw {
+        /// What it is (`RTM_*`).
+        kind: u16,
+        /// What stands behind the header.
+        body: Vec<u8>,
+    },
+}
+
+impl From<RouteNetlinkMessage> for Outgoing {
+    fn from(message: RouteNetlinkMessage) -> Self {
+        Outgoing::Known(message)
+    }
+}
+
+impl NetlinkSerializable for Outgoing {
+    fn message_type(&self) -> u16 {
+        match self {
+            Outgoing::Known(message) => message.message_type(),
+            Outgoing::Raw { kind, .. } => *kind,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        match self {
+            Outgoing::Known(message) => NetlinkSerializable::buffer_len(message),
+            Outgoing::Raw { body, .. } => body.len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Outgoing::Known(message) => message.serialize(buffer),
+            Outgoing::Raw { body, .. } => buffer.copy_from_slice(body),
+        }
+    }
 }
 
 /// A blocking netlink socket in the namespace that its maker was in.
@@ -130,7 +187,7 @@ impl Socket {
         mut read: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         self.send.clear();
-        let sequence = self.append(message, 0);
+        let sequence = self.append(message.into(), 0);
         self.flush(operation)?;
         loop {
             let received = self.receive(operation)?;
@@ -173,16 +230,17 @@ impl Socket {
     /// As [`Socket::dump`], and whatever `pick` fails with.
     pub(crate) fn dump_received<T>(
         &mut self,
-        message: RouteNetlinkMessage,
+        message: impl Into<Outgoing>,
         operation: &str,
         mut pick: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Vec<T>, Error> {
+        let message = message.into();
         uninterrupted(operation, || self.dump_once(message.clone(), operation, &mut pick))
     }
 
     fn dump_once<T>(
         &mut self,
-        message: RouteNetlinkMessage,
+        message: Outgoing,
         operation: &str,
         pick: &mut impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Dumped<T>, Error> {
@@ -230,12 +288,12 @@ impl Socket {
     }
 
     /// Appends a message to what will be sent; returns its sequence number.
-    fn append(&mut self, message: RouteNetlinkMessage, flags: u16) -> u32 {
+    fn append(&mut self, message: Outgoing, flags: u16) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
         let start = self.send.len();
         // Messages lie at multiples of four octets (NLMSG_ALIGN).

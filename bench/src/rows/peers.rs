@@ -153,7 +153,7 @@ fn holds(host: &Host, wanted: &Overlay) -> Result<()> {
     Ok(())
 }
 
-/// The same objects as lines for `ip -batch` and `bridge -batch`.
+/// The same as anybody would write it, without next hop objects, in lines for `ip -batch` and `bridge -batch`.
 fn batches(wanted: &Overlay) -> (String, String) {
     let (device, mut ip, mut bridge) = (&wanted.device, String::new(), String::new());
     let _ = writeln!(

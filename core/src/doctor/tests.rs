@@ -13,6 +13,7 @@ use crate::forward::{Backend, ForwardPolicy, TableFamily};
 use crate::health::Health;
 use crate::identity::{Basis, Identity};
 use crate::membership::{FailureKind, Liveness};
+use crate::overlay::object::Objects;
 use crate::overlay::{self, Device, Local, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
 use crate::plan::NodePlan;
 use crate::probe::view::{Agreement, Counters, PathState, PeerProbe, ProbeView};
@@ -71,21 +72,24 @@ fn kernel(wanted: &crate::overlay::Overlay, peers: &[NodePlan]) -> KernelFacts {
         foreign_features: false,
     };
     let neighbour = |mac| ObservedNeighbour { mac: Some(mac), permanent: true, ours: true };
-    let mut routes: BTreeSet<ObservedRoute> = BTreeSet::new();
-    for (dst, via) in &wanted.routes {
-        let gateway = Some(via.address());
-        routes.insert(ObservedRoute { dst: *dst, gateway, device: Some(3), metric: 0, refuses: false });
-    }
-    for dst in &wanted.refused {
-        let metric = overlay::REFUSING_METRIC;
-        routes.insert(ObservedRoute { dst: *dst, gateway: None, device: None, metric, refuses: true });
-    }
+    let route = |dst, gateway, device, metric, refuses| ObservedRoute {
+        dst,
+        gateway,
+        device,
+        object: None,
+        metric,
+        refuses,
+    };
+    let leading = wanted.routes.iter().map(|(dst, via)| route(*dst, Some(via.address()), Some(3), 0, false));
+    let refusing = wanted.refused.iter().map(|dst| route(*dst, None, None, overlay::REFUSING_METRIC, true));
+    let routes: BTreeSet<ObservedRoute> = leading.chain(refusing).collect();
     let observed = Observed {
         device: Some(observed_device),
         addresses: wanted.addresses.iter().map(|a| (*a, 32)).collect(),
         neighbours: wanted.neighbours.iter().map(|(a, mac)| (*a, neighbour(*mac))).collect(),
         fdb: wanted.fdb.iter().map(|(mac, dst)| (*mac, *dst)).collect(),
         routes,
+        objects: Objects::default(),
     };
     KernelFacts {
         observed,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+use super::object::{self, Objects};
 use super::{
     Change, Device, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, Overlay,
     REFUSING_METRIC, default_metric,
@@ -24,10 +25,12 @@ pub struct NameTaken {
 ///
 /// 1. The device is made, replaced or changed in place; then its addresses.
 /// 2. Neighbours and forwarding entries come before the routes that rely on them.
-/// 3. In the place of a route that leads elsewhere the right one is put before it, and then the
+/// 3. So do the next hop objects that they refer to.
+/// 4. In the place of a route that leads elsewhere the right one is put before it, and then the
 ///    other one goes: at no time nothing leads to the peer.
-/// 4. Routes that should not be go before the entries they rely on, and those go last.
-/// 5. Refusals rely on nothing, so they come before the routes that lead on.
+/// 5. Routes that should not be go before the objects they refer to and the entries they rely on, and
+///    those go last. (The kernel looks at all routes when an object goes that some refer to.)
+/// 6. Refusals rely on nothing, so they come before the routes that lead on.
 ///
 /// # Errors
 /// [`NameTaken`] when a stranger's device has our name: it is not ours to delete.
@@ -43,10 +46,28 @@ pub fn diff(desired: &Overlay, observed: &Observed) -> Result<Vec<Change>, NameT
     // A change of the MAC makes the kernel flush all neighbours of the device.
     let flushed = changes.iter().any(|c| matches!(c, Change::UpdateDevice { mac: Some(_), .. }));
 
+    // Routes and objects over a device that is deleted go with it.
+    let gone = observed.device.as_ref().filter(|_| kept.is_none()).map(|d| d.index);
+    let left = gone.map(|gone| observed.objects.without_device(gone));
+    let objects = left.as_ref().unwrap_or(&observed.objects);
+    let leading = observed.routes.iter().filter(|route| !route.refuses);
+    let leading: Vec<_> = leading.map(|route| (route, is_right(route, desired, objects, kept))).collect();
+    let right = leading.iter().filter(|(_, right)| *right).map(|(route, _)| *route);
+    let needed = object::needed(desired, objects, right);
+    let needs = |via: &NextHop| objects.usable(via).is_some_and(|gateway| needed.contains(&gateway));
+    // What leads to the right place without an object is not needed beside one.
+    let stays = |route: &ObservedRoute, right: bool| {
+        right && (route.object.is_some() || !desired.routes.get(&route.dst).is_some_and(needs))
+    };
+
     addresses(desired, base, &mut changes);
     set_entries(desired, base, flushed, &mut changes);
+    object::set(&needed, objects, kept, &mut changes);
     refusals(desired, observed, &mut changes);
-    routes(desired, observed, kept, &mut changes);
+    let there = leading.iter().map(|(route, right)| (*route, stays(route, *right)));
+    let there = there.filter(|(route, stays)| *stays || gone.is_none() || route.device != gone);
+    routes(desired, there, needs, &mut changes);
+    object::remove(&needed, objects, &mut changes);
     remove_entries(desired, base, &mut changes);
     Ok(changes)
 }
@@ -124,36 +145,45 @@ fn refusals(desired: &Overlay, observed: &Observed, changes: &mut Vec<Change>) {
     changes.extend(found().filter(|route| !is_right(route)).copied().map(Change::RemoveRoute));
 }
 
-fn routes(desired: &Overlay, observed: &Observed, kept: Option<u32>, changes: &mut Vec<Change>) {
-    let is_right = |route: &ObservedRoute| match desired.routes.get(&route.dst) {
+/// Whether a route leads to a peer as it should.
+fn is_right(route: &ObservedRoute, desired: &Overlay, objects: &Objects, kept: Option<u32>) -> bool {
+    match desired.routes.get(&route.dst) {
         _ if route.metric != default_metric(route.dst.family()) => false,
-        Some(via @ NextHop::Vtep(_)) => {
-            kept.is_some() && route.device == kept && route.gateway == Some(via.address())
-        }
+        Some(via @ NextHop::Vtep(_)) => object::leads(route, via, objects, kept),
         Some(via @ NextHop::Direct(_)) => {
-            route.device == desired.underlay && route.gateway == Some(via.address())
+            let plain = route.object.is_none();
+            plain && route.device == desired.underlay && route.gateway == Some(via.address())
         }
         None => false,
-    };
-    // Routes over a device that is deleted go with it.
-    let gone = observed.device.as_ref().filter(|_| kept.is_none()).map(|d| d.index);
+    }
+}
+
+/// Plans what happens to the routes that are there, of which it is known whether they stay; `needs`
+/// says of a next hop whether routes to it are to refer to an object.
+fn routes<'a>(
+    desired: &Overlay,
+    there: impl Iterator<Item = (&'a ObservedRoute, bool)>,
+    needs: impl Fn(&NextHop) -> bool,
+    changes: &mut Vec<Change>,
+) {
     let mut right = BTreeSet::new();
     let mut wrong: BTreeMap<_, Vec<ObservedRoute>> = BTreeMap::new();
-    for route in observed.routes.iter().filter(|route| !route.refuses) {
-        if is_right(route) {
+    for (route, stays) in there {
+        if stays {
             right.insert(route.dst);
-        } else if gone.is_none() || route.device != gone {
+        } else {
             wrong.entry(route.dst).or_default().push(*route);
         }
     }
+    let underlay = desired.underlay;
     for (dst, via) in &desired.routes {
-        let impossible = matches!(via, NextHop::Direct(_)) && desired.underlay.is_none();
+        let impossible = matches!(via, NextHop::Direct(_)) && underlay.is_none();
         if right.contains(dst) || impossible {
             continue;
         }
         let old = wrong.remove(dst).unwrap_or_default();
-        let beside = !old.is_empty();
-        changes.push(Change::AddRoute { dst: *dst, via: *via, underlay: desired.underlay, beside });
+        let (beside, object) = (!old.is_empty(), needs(via));
+        changes.push(Change::AddRoute { dst: *dst, via: *via, underlay, object, beside });
         changes.extend(old.into_iter().map(Change::RemoveRoute));
     }
     changes.extend(wrong.into_values().flatten().map(Change::RemoveRoute));

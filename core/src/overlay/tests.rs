@@ -1,8 +1,10 @@
 mod kernel;
+mod objects;
 
 use proptest::prelude::*;
 
 use self::kernel::{INDEX, apply};
+use super::object::ObservedObject;
 use super::*;
 use crate::plan::{AddressPlan, PlanSpec, PodNetwork};
 
@@ -90,7 +92,7 @@ fn one_peer_costs_only_its_own_changes() {
 fn what_is_new_is_known_without_reading_and_leads_to_the_same() {
     let (before, wanted) = (overlay(&[2, 3]), overlay(&[3, 4]));
     let mut state = settle(&before, Observed::default());
-    let added = additions(&wanted, &before);
+    let added = additions(&wanted, &before, &Objects::default());
     assert_eq!(
         added.iter().map(Change::object).collect::<Vec<_>>(),
         ["neighbour", "neighbour", "fdb", "route", "route"]
@@ -107,9 +109,9 @@ fn what_is_new_is_known_without_reading_and_leads_to_the_same() {
 #[test]
 fn nothing_is_added_in_a_hurry_to_another_device() {
     let (before, mut wanted) = (overlay(&[2]), overlay(&[2, 3]));
-    assert!(additions(&before, &before).is_empty());
+    assert!(additions(&before, &before, &Objects::default()).is_empty());
     wanted.device.mtu -= 1;
-    assert!(additions(&wanted, &before).is_empty());
+    assert!(additions(&wanted, &before, &Objects::default()).is_empty());
 }
 
 #[test]
@@ -255,11 +257,10 @@ fn any_observed() -> impl Strategy<Value = Observed> {
             .prop_map(|(k, [v4, refuses, all], gateway, device, metric)| {
                 let block = node(k).blocks[usize::from(!v4)].cidr;
                 let dst = if all { plan().assigned()[usize::from(!v4)] } else { block };
-                match refuses {
-                    true => ObservedRoute { dst, metric, refuses, gateway: None, device: None },
-                    false => ObservedRoute { dst, metric, refuses, gateway, device: Some(device) },
-                }
+                let (gateway, device) = (gateway.filter(|_| !refuses), Some(device).filter(|_| !refuses));
+                ObservedRoute { dst, metric, refuses, gateway, device, object: None }
             });
+    let any_route = (any_route, 0usize..6);
     (
         proptest::option::of(any_device),
         proptest::collection::btree_set(
@@ -268,14 +269,18 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         ),
         proptest::collection::btree_map(any_gateway, any_neighbour, 0..6),
         proptest::collection::btree_set((any_mac, any_node), 0..6),
-        proptest::collection::btree_set(any_route, 0..6),
+        proptest::collection::vec(any_route, 0..6),
+        objects::any_objects(),
     )
-        .prop_map(|(device, addresses, neighbours, fdb, routes)| match device {
-            Some(_) => Observed { device, addresses, neighbours, fdb, routes },
-            None => Observed {
-                routes: routes.into_iter().filter(|r| r.device != Some(INDEX)).collect(),
-                ..Observed::default()
-            },
+        .prop_map(|(device, addresses, neighbours, fdb, routes, objects)| {
+            let gone = device.is_none().then_some(INDEX);
+            let objects = gone.map_or(objects.clone(), |gone| objects.without_device(gone));
+            let referring = routes.into_iter().map(|(route, pick)| objects::refer(route, &objects, pick));
+            let routes = referring.filter(|r| gone.is_none() || r.device != gone).collect();
+            match device {
+                Some(_) => Observed { device, addresses, neighbours, fdb, routes, objects },
+                None => Observed { routes, objects, ..Observed::default() },
+            }
         })
 }
 
@@ -292,10 +297,13 @@ proptest! {
         let desired = overlay_in(mode, "172.20.0.0/30", &peers);
         // Two for the device, and one for each thing that is or should be.
         let is = state.addresses.len() + state.neighbours.len() + state.fdb.len() + state.routes.len();
+        let is = is + state.objects.found.len();
         let should = desired.addresses.len() + desired.neighbours.len() + desired.fdb.len();
+        let should = should + objects::most(&desired);
         let changes = diff(&desired, &state).unwrap().len();
         prop_assert!(changes <= 2 + is + should + desired.routes.len() + desired.refused.len());
-        let after = settle(&desired, state);
+        let after = settle(&desired, state.clone());
+        objects::are_in_order(&state, &after);
         let device = after.device.clone().unwrap();
         prop_assert!(device.up);
         prop_assert_eq!(device.mac, Some(desired.device.mac));
@@ -344,7 +352,7 @@ proptest! {
     fn what_is_not_ours_stays(state in any_observed()) {
         let foreign = |s: &Observed| {
             let fdb: Vec<_> = s.fdb.iter().filter(|(m, _)| !m.is_vtep()).copied().collect();
-            fdb
+            (fdb, s.objects.taken())
         };
         // A device that has to be replaced takes everything on it along.
         let replaced = diff(&overlay(&[2]), &state).unwrap().iter().any(|c| matches!(c, Change::DeleteDevice { .. }));

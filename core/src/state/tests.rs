@@ -108,6 +108,7 @@ pub(crate) fn journal() -> Journal {
         dst: "10.0.2.0/24".parse().unwrap(),
         via: NextHop::Vtep(ip("10.0.2.1")),
         underlay: None,
+        object: false,
         beside: false,
     };
     journal.changed(std::slice::from_ref(&route), [].into_iter(), at(0));

@@ -52,6 +52,7 @@ fn kernel(state: &State) -> Observed {
                 dst,
                 gateway,
                 device: Some(INDEX),
+                object: None,
                 metric: 0,
                 refuses: false,
             });
@@ -136,6 +137,7 @@ fn troubled() -> Report {
         dst: stray,
         gateway: None,
         device: Some(INDEX),
+        object: None,
         metric: 0,
         refuses: false,
     });

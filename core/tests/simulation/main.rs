@@ -35,9 +35,10 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use minionet_core::overlay::object::ObservedObject;
 use minionet_core::overlay::{
     Change, NextHop, Observed, ObservedDevice, ObservedNeighbour, ObservedRoute, REFUSING_METRIC,
-    default_metric,
+    default_metric, object,
 };
 
 use episode::{TROUBLES, Trouble};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use minionet_core::addr::Cidr;
 use minionet_core::membership::{Event, Membership, Now, Round, Scope, Snapshot, Thresholds};
+use minionet_core::overlay::object::{self, Objects};
 use minionet_core::overlay::{
     Change, Device, Encapsulation, Local, Observed, Overlay, desired, diff, keep_peers,
 };
@@ -93,6 +94,12 @@ pub struct Minion {
     dirty: bool,
 }
 
+/// A kernel that holds nothing yet.
+fn bare() -> Observed {
+    let objects = Objects { possible: true, ..Objects::default() };
+    Observed { objects, ..Observed::default() }
+}
+
 impl Minion {
     /// A machine that starts for the first time.
     pub fn new(own: Option<IpAddr>, plan: &AddressPlan, at: Seconds) -> Self {
@@ -102,7 +109,7 @@ impl Minion {
             plan: plan.clone(),
             assigned: plan.assigned(),
             membership: empty(),
-            kernel: Observed::default(),
+            kernel: bare(),
             trusted: false,
             dirty: true,
         };
@@ -115,7 +122,7 @@ impl Minion {
         let text = self.membership.snapshot(clock(at)).to_text();
         self.membership = empty();
         if !found.tables {
-            self.kernel = Observed::default();
+            self.kernel = bare();
         }
         if found.snapshot {
             let snapshot = Snapshot::parse(&text).unwrap();
@@ -208,13 +215,19 @@ impl Minion {
     /// Something else on the machine damages the tables.
     pub fn damage(&mut self, random: &mut Random) {
         let kernel = &mut self.kernel;
-        match random.below(5) {
-            0 => *kernel = Observed::default(),
+        match random.below(6) {
+            0 => *kernel = bare(),
             1 => kernel.device.iter_mut().for_each(|d| (d.up, d.mtu) = (false, 1280)),
             2 => kernel.device.iter_mut().for_each(|d| d.foreign_features = true),
             3 => {
                 kernel.neighbours.retain(|_, _| random.below(3) > 0);
                 kernel.neighbours.values_mut().for_each(|n| n.permanent = random.below(3) > 0);
+            }
+            4 => {
+                let objects = &mut kernel.objects.found;
+                objects.retain(|_, _| random.below(3) > 0);
+                // A route goes with its object.
+                kernel.routes.retain(|r| r.object.is_none_or(|number| objects.contains_key(&number)));
             }
             _ => {
                 kernel.fdb.retain(|_| random.below(3) > 0);
@@ -234,6 +247,9 @@ impl Minion {
         for block in &me.blocks {
             kernel.neighbours.remove(&block.gateway);
             kernel.routes.retain(|r| r.dst != block.cidr);
+            if let IpAddr::V4(gateway) = block.gateway {
+                kernel.objects.found.remove(&object::number(gateway));
+            }
         }
         kernel.fdb.remove(&(me.mac, own));
         if let Some(device) = &mut kernel.device {

@@ -25,7 +25,7 @@ pub fn report(changes: &[Change]) {
         return;
     }
     let count = |object: &str| changes.iter().filter(|c| c.object() == object).count();
-    let objects = ["device", "address", "neighbour", "fdb", "route"];
+    let objects = ["device", "address", "neighbour", "fdb", "nexthop", "route"];
     let sums: Vec<String> = objects.iter().map(|o| format!("{o} {}", count(o))).collect();
     info!("kernel: {} changes ({})", changes.len(), sums.join(", "));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use minionet_core::addr::Cidr;
+use minionet_core::overlay::object::Objects;
 use minionet_core::overlay::patience::{Ground, LONGEST, Patience, Refusal, SHORTEST};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::NodePlan;
@@ -27,6 +28,10 @@ pub struct Settler {
     again: Option<Duration>,
     /// What the kernel held when it was last found to be right.
     settled: Option<Arc<Overlay>>,
+    /// Which numbers of next hop objects strangers had when it was last looked at.
+    taken: Objects,
+    /// Whether the kernel refuses next hop objects although it knows them (an SELinux policy may).
+    objectless: bool,
 }
 
 /// What the kernel should hold, and what that depends on.
@@ -42,7 +47,8 @@ pub struct Wanted<'a> {
 impl Settler {
     /// One to whom nothing was refused yet.
     pub fn new(clock: Clock) -> Self {
-        Settler { clock, patience: Patience::default(), again: None, settled: None }
+        let (patience, taken) = (Patience::default(), Objects::default());
+        Settler { clock, patience, again: None, settled: None, taken, objectless: false }
     }
 
     /// Makes the kernel hold what it should; says which devices' changes matter from now on. What
@@ -61,7 +67,9 @@ impl Settler {
         let mut links = Vec::new();
         self.add_early(socket, wanted.overlay, journal)?;
         for _ in 0..ROUNDS {
-            let observed = kernel::read(socket, &device.name)?;
+            let mut observed = kernel::read(socket, &device.name)?;
+            observed.objects.possible &= !self.objectless;
+            self.taken = observed.objects.taken();
             links = observed.device.iter().map(|d| d.index).chain(wanted.overlay.underlay).collect();
             let mut changes = overlay::diff(wanted.overlay, &observed)?;
             if !wanted.trusted {
@@ -79,6 +87,7 @@ impl Settler {
             report(&due);
             let failures = kernel::apply(socket, device, &due)?;
             journal.changed(&due, failures.iter().map(|f| &f.change), self.clock.now());
+            self.objectless |= failures.iter().any(refuses_objects);
             let refusals = failures.into_iter().map(|failure| refusal(socket, device, failure));
             let refusals = refusals.collect::<Result<_>>()?;
             self.patience.tried(&due, refusals, self.clock.now().monotonic);
@@ -102,7 +111,7 @@ impl Settler {
         let Some(settled) = &mut self.settled else { return Ok(()) };
         let local = Local { underlay: settled.underlay, ..*local };
         let more = overlay::desired(settled.device.clone(), &local, peers);
-        let changes = overlay::additions(&more, settled);
+        let changes = overlay::additions(&more, settled, &self.taken);
         let failures = kernel::apply(socket, &settled.device, &changes)?;
         report(&changes);
         journal.made(&changes, failures.iter().map(|f| &f.change), self.clock.now());
@@ -115,7 +124,7 @@ impl Settler {
     /// this, also what the kernel refuses, is found by the reading that follows.
     fn add_early(&mut self, socket: &mut Socket, wanted: &Overlay, journal: &mut Journal) -> Result<()> {
         let Some(settled) = self.settled.take() else { return Ok(()) };
-        let changes = overlay::additions(wanted, &settled);
+        let changes = overlay::additions(wanted, &settled, &self.taken);
         if !changes.is_empty() {
             report(&changes);
             let failures = kernel::apply(socket, &wanted.device, &changes)?;
@@ -177,6 +186,11 @@ impl Settler {
             _ => None,
         })
     }
+}
+
+/// Whether no next hop object can be had at all; routes do without then.
+fn refuses_objects(failure: &Failure) -> bool {
+    matches!(failure.change, Change::AddObject(_)) && failure.error.is_unsupported()
 }
 
 /// What the kernel said, with what helps.

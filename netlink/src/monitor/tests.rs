@@ -51,6 +51,14 @@ fn only_what_may_concern_us_is_noticed() {
     assert!(noticed(Source::Route, &setting(7)) && noticed(Source::Route, &setting(u32::MAX)));
     assert!(!noticed(Source::Route, &setting(99)), "settings of a pod's interface");
     assert!(!noticed(Source::Route, &setting(u32::MAX - 1)), "those of interfaces to come");
+    let object = |kind: u16, protocol: u8, number: u32| {
+        let mut body = vec![2, 0, protocol, 0, 0, 0, 0, 0, 8, 0, 1, 0];
+        body.extend(number.to_ne_bytes());
+        message(kind, &body)
+    };
+    assert!(noticed(Source::Route, &object(105, 109, 7)) && noticed(Source::Route, &object(104, 109, 7)));
+    assert!(noticed(Source::Route, &object(104, 196, 0x0a20_0201)), "a stranger's in the place of ours");
+    assert!(!noticed(Source::Route, &object(104, 196, 7)), "a routing daemon's");
     let both = [link(99, "veth0"), message(29, &[2, 0, 0, 0, 7, 0, 0, 0])].concat();
     assert!(noticed(Source::Route, &both), "the second message of a datagram");
 }
@@ -84,6 +92,7 @@ fn what_was_in_the_way_and_is_gone_is_noticed() {
     assert!(free(&link(17, 1, "rival")) && free(&link(16, 0, "eth1")));
     assert!(!free(&link(16, 1, "eth1")), "one that is up");
     assert!(!free(&link(17, 0, "mnet0123456789a")), "a pod's");
+    assert!(free(&message(105, &[2, 0, 3, 0, 0, 0, 0, 0])), "routes went with an object");
     assert!(!free(&message(25, &[2])) && !free(&message(28, &[])));
 }
 

@@ -74,7 +74,7 @@ fn take_out(pod: &mut Socket, inner: u32, outer: &Link, link: &PodLink) -> Resul
     // No two devices of a namespace have the same number at the same time.
     rename.attributes = vec![LinkAttribute::IfName(format!("gone{inner}"))];
     // Before Linux 6.2, only a device that is down can be renamed.
-    let requests = [down, rename].map(|message| Request { message: Message::SetLink(message), flags: 0 });
+    let requests = [down, rename].map(|message| Request::new(Message::SetLink(message), 0));
     let refusals: Vec<Refusal> = pod.batch(&requests)?.into_iter().filter_map(Result::err).collect();
     Ok(refusals.is_empty())
 }
@@ -89,6 +89,7 @@ fn withdraw(outer: &Link, link: &PodLink) -> Vec<Request> {
             dst,
             gateway: None,
             device,
+            object: None,
             protocol: ROUTE_PROTOCOL_POD,
             metric: 0,
             unreachable: false,
@@ -98,6 +99,6 @@ fn withdraw(outer: &Link, link: &PodLink) -> Vec<Request> {
     let mut message = LinkMessage::default();
     message.header.index = outer.index;
     message.attributes = vec![LinkAttribute::Group(DOOMED_GROUP)];
-    requests.push(Request { message: Message::SetLink(message), flags: 0 });
+    requests.push(Request::new(Message::SetLink(message), 0));
     requests
 }

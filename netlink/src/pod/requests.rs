@@ -59,7 +59,7 @@ pub(super) fn create(netns: &Netns, link: &PodLink) -> Request {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]),
     ];
-    Request { message: Message::NewLink(outer), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewLink(outer), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// A step in the pod's namespace.
@@ -110,7 +110,7 @@ pub(super) fn second_routes(index: u32, link: &PodLink, families: &[Family]) -> 
         .flat_map(|gateway| way_out(index, gateway))
         .collect();
     for (_, request) in &mut steps {
-        if let Message::NewRoute(message) = &mut request.message {
+        if let Some(Message::NewRoute(message)) = request.known() {
             // IPv6 puts 1024 where nothing is said (IP6_RT_PRIO_USER of include/uapi/linux/ipv6_route.h).
             message.attributes.push(RouteAttribute::Priority(index.saturating_add(1024)));
         }
@@ -189,6 +189,7 @@ fn on_link(index: u32, address: IpAddr) -> Route {
         dst: Cidr::host(address),
         gateway: None,
         device: Some(index),
+        object: None,
         protocol: ROUTE_PROTOCOL_POD,
         metric: 0,
         unreachable: false,
@@ -200,14 +201,14 @@ fn up(index: u32) -> Request {
     message.header.index = index;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    Request { message: Message::SetLink(message), flags: 0 }
+    Request::new(Message::SetLink(message), 0)
 }
 
 /// Up, and telling the other side of the link when its MAC changes (`arp_notify`, ip-sysctl.rst of
 /// the kernel): by netlink, which needs no `/proc/sys` that could be read-only.
 fn pod_end_up(index: u32) -> Request {
     let mut request = up(index);
-    if let Message::SetLink(message) = &mut request.message {
+    if let Some(Message::SetLink(message)) = request.known() {
         // Only what is not zero is sent.
         let mut settings = InetDevConf::default();
         settings.arp_notify = 1;
@@ -227,13 +228,13 @@ fn quiet(index: u32) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])];
-    Request { message: Message::SetLink(message), flags: 0 }
+    Request::new(Message::SetLink(message), 0)
 }
 
 /// Alias and up, in one message.
 fn host_end_up(index: u32, link: &PodLink) -> Request {
     let mut request = up(index);
-    if let Message::SetLink(message) = &mut request.message {
+    if let Some(Message::SetLink(message)) = request.known() {
         message.attributes = vec![LinkAttribute::IfAlias(link.alias.clone())];
     }
     request
@@ -257,5 +258,5 @@ fn default_route(index: u32, gateway: IpAddr) -> Request {
         RouteAttribute::Gateway(RouteAddress::from(gateway)),
         RouteAttribute::Oif(index),
     ];
-    Request { message: Message::NewRoute(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
 }

@@ -99,7 +99,7 @@ fn rule_of(wanted: &SourceRule) -> Rule {
 }
 
 fn in_table(mut request: Request, table: u32) -> Request {
-    if let Message::NewRoute(message) = &mut request.message {
+    if let Some(Message::NewRoute(message)) = request.known() {
         message.header.table = RouteHeader::RT_TABLE_UNSPEC;
         message.attributes.push(RouteAttribute::Table(table));
     }

@@ -91,7 +91,7 @@ pub(super) fn bucket(index: u32, bucket: &Bucket) -> Request {
     message.header.parent = ROOT.into();
     message.header.handle = BUCKET_HANDLE.into();
     message.attributes = vec![TcAttribute::Kind("tbf".into()), attribute(options)];
-    Request { message: Message::NewQueueDiscipline(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
+    Request::new(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// The place where filters see what arrives at a device.
@@ -100,7 +100,7 @@ pub(super) fn clsact(index: u32) -> Request {
     message.header.parent = CLSACT.into();
     message.header.handle = CLSACT_HANDLE.into();
     message.attributes = vec![TcAttribute::Kind("clsact".into())];
-    Request { message: Message::NewQueueDiscipline(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// A filter that matches every packet that arrives at one device, and leads it through another.
@@ -126,7 +126,7 @@ pub(super) fn redirect(from: u32, to: u32) -> Request {
     message.header.parent = CLSACT_INGRESS.into();
     message.header.info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);
     message.attributes = vec![TcAttribute::Kind("u32".into()), attribute(options)];
-    Request { message: Message::NewTrafficFilter(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The device that has the queue of what a pod sends. The MAC is part of the request, so that
@@ -139,7 +139,7 @@ pub(super) fn create_ifb(name: &str, link: &PodLink) -> Request {
         LinkAttribute::Mtu(link.mtu),
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
     ];
-    Request { message: Message::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+    Request::new(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Alias, no link-local address, up.
@@ -153,7 +153,7 @@ pub(super) fn ifb_up(index: u32, link: &PodLink) -> Request {
         LinkAttribute::IfAlias(link.alias.clone()),
         LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![quiet])]),
     ];
-    Request { message: Message::SetLink(message), flags: 0 }
+    Request::new(Message::SetLink(message), 0)
 }
 
 /// Puts a device among those that the daemon deletes.
@@ -161,5 +161,5 @@ pub(super) fn doom(index: u32) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes = vec![LinkAttribute::Group(DOOMED_GROUP)];
-    Request { message: Message::SetLink(message), flags: 0 }
+    Request::new(Message::SetLink(message), 0)
 }

@@ -157,6 +157,7 @@ mod tests {
                 refuses: false,
                 gateway: Some(block.gateway),
                 device: Some(3),
+                object: None,
             });
             let neighbour = ObservedNeighbour { mac: Some(peer.mac), permanent: true, ours: true };
             observed.neighbours.insert(block.gateway, neighbour);

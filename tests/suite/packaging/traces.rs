@@ -52,6 +52,7 @@ impl Host {
             ("addresses", "ip -j addr show"),
             ("routes", "ip -d -j route show table all"),
             ("routes6", "ip -6 -d -j route show table all"),
+            ("next hops", "ip -d -j nexthop show"),
             ("rules", "ip -d -j rule show"),
             ("rules6", "ip -6 -d -j rule show"),
             // What the kernel learns by itself comes and goes.
