@@ -16,6 +16,7 @@ mod raw;
 mod report;
 mod rows;
 mod stats;
+mod streams;
 mod subjects;
 
 use std::fs;

@@ -69,7 +69,7 @@ pub const ROWS: &[Row] = &[
     Row { name: "memory", what: "memory of the daemon", run: daemon::memory },
     Row { name: "idle", what: "processor time of an idle daemon", run: daemon::idle },
     Row { name: "join", what: "joining 50 minions", run: join::run },
-    Row { name: "tcp", what: "pod to pod across nodes, TCP", run: path::streams },
+    Row { name: "tcp", what: "pod to pod across nodes, TCP", run: path::tcp },
     Row { name: "latency", what: "request and response across nodes", run: path::requests },
     Row { name: "plain", what: "without encapsulation", run: path::plain },
     Row { name: "pps", what: "64-byte UDP across nodes", run: path::small },
