@@ -27,6 +27,10 @@ impl Target {
     }
 }
 
+/// A median that is beyond its target by more than this share is never put down to noise: a real loss
+/// must not go by because the machine was restless.
+const EXCUSED: f64 = 0.05;
+
 /// What became of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,12 +147,13 @@ impl Finding {
         self
     }
 
-    /// The end of the interval that is nearer to what the figure should be.
+    /// The end of the interval that is nearer to what the figure should be, as far as noise excuses.
     fn at_best(&self) -> f64 {
+        let median = self.summary.median;
         match (self.target, self.interval) {
-            (Target::AtMost(_), Some(interval)) => interval.lower,
-            (Target::AtLeast(_), Some(interval)) => interval.upper,
-            _ => self.summary.median,
+            (Target::AtMost(_), Some(interval)) => interval.lower.max(median / (1.0 + EXCUSED)),
+            (Target::AtLeast(_), Some(interval)) => interval.upper.min(median / (1.0 - EXCUSED)),
+            _ => median,
         }
     }
 
@@ -260,11 +265,9 @@ mod tests {
     fn what_alike_pairs_differ_by_is_noise_for_others_too() {
         let missed = streams(0.95, &around(1.0));
         assert_eq!(missed.verdict(), Verdict::Missed);
-        // The same figure where alike pairs were 6 % apart, one way or the other.
-        for apart in [1.06, 0.94] {
-            let unknown = streams(0.95, &around(apart));
-            assert_eq!(unknown.verdict(), Verdict::Met);
-            assert!(unknown.smallest_miss() > Some(0.05), "{unknown:?}");
+        // The same figure where alike pairs were 3 % apart, one way or the other.
+        for apart in [1.03, 0.97] {
+            assert_eq!(streams(0.95, &around(apart)).verdict(), Verdict::Met);
         }
         // A control cannot make a figure surer than its own rounds are.
         let sure = streams(0.95, &[1.0; 12]);
@@ -284,6 +287,20 @@ mod tests {
         let smallest = cost(1.0).smallest_miss().unwrap();
         assert_eq!(cost(2.0 * (1.0 + smallest - 1e-6)).verdict(), Verdict::Met);
         assert_eq!(cost(2.0 * (1.0 + smallest + 1e-6)).verdict(), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_loss_of_a_twentieth_is_found_however_restless_the_machine_is() {
+        let restless = [0.5, 2.0, 0.8, 1.3, 0.6, 1.7];
+        let streams = |ratio: f64| {
+            let rounds = restless.map(|it| it * ratio / 1.05);
+            Finding::value("one stream", Target::AtLeast(0.98), "×", &rounds).with_alike(&restless)
+        };
+        assert_eq!(streams(0.92).verdict(), Verdict::Missed);
+        assert_eq!(streams(0.95).verdict(), Verdict::Met);
+        assert!((streams(0.95).smallest_miss().unwrap() - EXCUSED).abs() < 1e-9);
+        let cost = Finding::value("cost", Target::AtMost(0.5), "×", &restless);
+        assert_eq!(cost.verdict(), Verdict::Missed);
     }
 
     #[test]

@@ -29,9 +29,9 @@ const STREAMS: [(&str, usize); 2] = [("one stream", 1), ("eight streams", 8)];
 /// How often each pair of a set carries requests, and for how long.
 const REQUEST_ROUNDS: usize = 5;
 const REQUESTS: Duration = Duration::from_millis(300);
-/// How often each pair of a set carries small packets, and how many: two thirds of a second.
+/// How often each pair of a set carries small packets, and how many: half a second.
 const SMALL_ROUNDS: usize = 3;
-const SMALL_PACKETS: &str = "60000";
+const SMALL_PACKETS: &str = "40000";
 
 /// Pairs that carry packets.
 fn pairs(bench: &Bench, shapes: &[Shape]) -> Result<Vec<Pair>> {
