@@ -22,10 +22,9 @@ const PLAIN: [Shape; 5] =
 /// How often pairs are made anew: two that were made alike can differ by themselves, however often
 /// they are measured, and other pairs differ in other ways.
 const SETS: usize = 4;
-/// How often each pair of a set carries streams, and how many at once: short and often, since what
-/// disturbs a sample lasts longer than one.
-const STREAM_ROUNDS: usize = 5;
-const STREAMS: [(&str, usize); 2] = [("one stream", 1), ("eight streams", 8)];
+/// How often each pair of a set carries streams: short and often, since what disturbs a sample lasts
+/// longer than one.
+const STREAM_ROUNDS: usize = 11;
 /// How often each pair of a set carries requests, and for how long.
 const REQUEST_ROUNDS: usize = 5;
 const REQUESTS: Duration = Duration::from_millis(300);
@@ -112,54 +111,57 @@ impl Sides<'_> {
     }
 }
 
-/// One stream and eight of them over pairs of each shape.
-fn of_streams(
-    bench: &Bench,
-    shapes: &[Shape],
-    find: impl Fn(&str, &Sides<'_>) -> Vec<Finding>,
-) -> Result<Findings> {
-    let mut all = STREAMS.map(|_| vec![Vec::new(); shapes.len()]);
+/// So many streams at once over pairs of each shape.
+fn of_streams<'a>(bench: &Bench, shapes: &'a [Shape], count: usize) -> Result<Sides<'a>> {
+    let mut all = vec![Vec::new(); shapes.len()];
     for _ in 0..bench.rounds(SETS) {
-        let mut subjects: Vec<_> = pairs(bench, shapes)?.into_iter().enumerate().collect();
-        let [of_one, of_many] = STREAMS.map(|(_, count)| count);
-        let [ones, many] = &mut all;
-        let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut subjects, |(position, pair), round| {
-            let one = streams::carry(&pair.ends, pair.target, of_one)?;
-            let rate = streams::carry(&pair.ends, pair.target, of_many)?;
-            if round > 0 {
-                many[*position].push(rate);
-            }
-            Ok(one)
+        let mut pairs = pairs(bench, shapes)?;
+        let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut pairs, |pair, _| {
+            streams::carry(&pair.ends, pair.target, count)
         })?;
-        ones.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
+        all.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
     }
-    let found = STREAMS
-        .iter()
-        .zip(all)
-        .flat_map(|((name, _), samples)| find(name, &Sides { shapes, unit: "Gbit/s", samples }));
-    Ok(found.collect::<Vec<_>>().into())
+    Ok(Sides { shapes, unit: "Gbit/s", samples: all })
 }
 
-/// The row of streams.
-pub fn tcp(bench: &Bench) -> Result<Findings> {
-    of_streams(bench, &TUNNELLED, |name, sides| {
-        let close = Target::AtLeast(0.98);
-        vec![
-            sides.against(name, Target::AtLeast(1.0), Shape::Bridge),
-            sides.with_floor(name, close, Shape::Routed, Shape::RoutedTracked),
-            sides.against(name, close, Shape::RoutedTracked),
-        ]
-    })
+/// The row of one stream.
+pub fn one(bench: &Bench) -> Result<Findings> {
+    tunnelled(bench, "one stream", 1)
 }
 
-/// The row of the mode without encapsulation.
-pub fn plain(bench: &Bench) -> Result<Findings> {
-    of_streams(bench, &PLAIN, |name, sides| {
-        vec![
-            sides.with_floor(name, Target::AtLeast(0.95), Shape::Nodes, Shape::Direct),
-            sides.against(name, Target::AtLeast(0.98), Shape::DirectTracked),
-        ]
-    })
+/// The row of eight streams.
+pub fn eight(bench: &Bench) -> Result<Findings> {
+    tunnelled(bench, "eight streams", 8)
+}
+
+/// The row of one stream in the mode without encapsulation.
+pub fn plain_one(bench: &Bench) -> Result<Findings> {
+    plain(bench, "one stream", 1)
+}
+
+/// The row of eight streams in the mode without encapsulation.
+pub fn plain_eight(bench: &Bench) -> Result<Findings> {
+    plain(bench, "eight streams", 8)
+}
+
+fn tunnelled(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
+    let sides = of_streams(bench, &TUNNELLED, count)?;
+    let close = Target::AtLeast(0.98);
+    Ok(vec![
+        sides.against(name, Target::AtLeast(1.0), Shape::Bridge),
+        sides.with_floor(name, close, Shape::Routed, Shape::RoutedTracked),
+        sides.against(name, close, Shape::RoutedTracked),
+    ]
+    .into())
+}
+
+fn plain(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
+    let sides = of_streams(bench, &PLAIN, count)?;
+    Ok(vec![
+        sides.with_floor(name, Target::AtLeast(0.95), Shape::Nodes, Shape::Direct),
+        sides.against(name, Target::AtLeast(0.98), Shape::DirectTracked),
+    ]
+    .into())
 }
 
 /// The row of requests and answers.
