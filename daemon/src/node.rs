@@ -171,7 +171,7 @@ impl Node {
         }
         self.trusted |= self.membership.is_complete();
         self.tell_register(round);
-        self.saved.save(self.membership.snapshot(self.clock.now()));
+        self.saved.save(&self.membership, news || !events.is_empty(), self.clock.now());
     }
 
     /// Which notifications of the kernel are worth another look at its tables.

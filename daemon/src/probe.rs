@@ -47,7 +47,10 @@ const DATAGRAM: usize = 65535;
 const WRITE_MIN: Duration = Duration::from_secs(1);
 
 /// The longest pause between two writings of the results.
-const WRITE_MAX: Duration = Duration::from_secs(30);
+const WRITE_MAX: Duration = Duration::from_secs(60);
+
+/// The pause for each peer.
+const WRITE_PER_PEER: Duration = Duration::from_millis(12);
 
 /// The probe of this node.
 pub struct Probe {
@@ -234,11 +237,11 @@ impl Probe {
         files::replace(&path, &view.to_text(), 0o644).map(drop).context("the file of the results")
     }
 
-    /// The pause between two writings: 6 ms for each peer, so that writing takes a small share
-    /// of the time, however many there are.
+    /// The pause between two writings: writing is to take a small share of the time, however many peers
+    /// there are.
     fn pause(&self) -> Duration {
         let peers = u32::try_from(self.peers).unwrap_or(u32::MAX);
-        Duration::from_millis(6).saturating_mul(peers).clamp(WRITE_MIN, WRITE_MAX)
+        WRITE_PER_PEER.saturating_mul(peers).clamp(WRITE_MIN, WRITE_MAX)
     }
 }
 
