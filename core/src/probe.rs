@@ -258,6 +258,12 @@ impl Prober {
         Some(if *at > now.monotonic { *at } else { self.pacer.again().max(now.monotonic) })
     }
 
+    /// Whether there are so many peers that the intervals have grown, and half a second more or less
+    /// does not matter.
+    pub fn is_patient(&self) -> bool {
+        self.limits.share
+    }
+
     /// Takes a datagram that came through the tunnel. Returns the reply to send back to where it
     /// came from, if it wants one.
     pub fn receive(&mut self, from: IpAddr, datagram: &[u8], now: Now) -> Option<Vec<u8>> {

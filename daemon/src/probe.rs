@@ -37,8 +37,11 @@ const BATCH: usize = 64;
 const LOGGED: usize = 20;
 
 /// The least time between two opportunities to send: what is due in between goes together, so that
-/// thousands of peers do not wake the daemon for each of them.
+/// thousands of peers do not wake the daemon for each of them, and for each of their replies.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// The same where the intervals are minutes, see [`Prober::is_patient`].
+const GATHER_PATIENT: Duration = Duration::from_millis(500);
 
 /// The largest UDP payload (RFC 768).
 const DATAGRAM: usize = 65535;
@@ -153,7 +156,8 @@ impl Probe {
     pub async fn due(&self) {
         let Some(sockets) = &self.sockets else { return std::future::pending().await };
         let now = self.clock.now();
-        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + GATHER));
+        let gather = if self.prober.is_patient() { GATHER_PATIENT } else { GATHER };
+        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + gather));
         let wake = wake.map_or(self.write, |wake| wake.min(self.write));
         tokio::select! {
             result = sockets.readable() => {

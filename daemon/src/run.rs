@@ -111,7 +111,11 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
                 }
                 manager.ready();
             }
-            () = node.probe().due() => node.work_probe(),
+            () = node.probe().due() => {
+                node.work_probe();
+                // Dozens of times a second, and nothing of what is told below depends on it.
+                continue;
+            }
             () = node.trace().due() => node.work_trace(),
             work = service.next() => {
                 service.work(work, &node);

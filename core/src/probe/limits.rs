@@ -82,7 +82,8 @@ impl Limits {
     }
 }
 
-/// The least time between two regular probes of each of so many peers.
+/// The least time between two regular probes of each of so many peers, and so how long a dead one may
+/// go unnoticed, apart from the configured interval.
 pub fn regular(peers: usize) -> Duration {
     // The full size is tried with every fourth request.
     Duration::from_secs_f64(peers as f64 * 1.25 / REGULAR)
