@@ -258,10 +258,10 @@ impl Prober {
         Some(if *at > now.monotonic { *at } else { self.pacer.again().max(now.monotonic) })
     }
 
-    /// Whether there are so many peers that the intervals have grown, and half a second more or less
-    /// does not matter.
-    pub fn is_patient(&self) -> bool {
-        self.limits.share
+    /// Whether half a second more or less does not matter: there are so many peers that the intervals
+    /// have grown, and nothing waits for the rate to permit it.
+    pub fn is_patient(&self, now: Now) -> bool {
+        self.limits.share && self.queue.first().is_none_or(|(at, _)| *at > now.monotonic)
     }
 
     /// Takes a datagram that came through the tunnel. Returns the reply to send back to where it

@@ -71,6 +71,8 @@ pub struct Probe {
     write: Duration,
     /// When there was last an opportunity to send.
     sent: Duration,
+    /// How long to wait until the next one.
+    gather: Duration,
     peers: usize,
 }
 
@@ -90,6 +92,7 @@ impl Probe {
             trouble: None,
             write: Duration::ZERO,
             sent: Duration::ZERO,
+            gather: GATHER,
             peers: 0,
         }
     }
@@ -156,8 +159,7 @@ impl Probe {
     pub async fn due(&self) {
         let Some(sockets) = &self.sockets else { return std::future::pending().await };
         let now = self.clock.now();
-        let gather = if self.prober.is_patient() { GATHER_PATIENT } else { GATHER };
-        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + gather));
+        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + self.gather));
         let wake = wake.map_or(self.write, |wake| wake.min(self.write));
         tokio::select! {
             result = sockets.readable() => {
@@ -175,7 +177,9 @@ impl Probe {
         // is more to read, nothing else is done.
         if self.receive() {
             self.send();
-            self.sent = self.clock.now().monotonic;
+            let now = self.clock.now();
+            self.sent = now.monotonic;
+            self.gather = if self.prober.is_patient(now) { GATHER_PATIENT } else { GATHER };
         }
         log(self.prober.events());
         let now = self.clock.now();

@@ -25,7 +25,7 @@ const CHANGES: usize = 15;
 const STARTS: usize = 10;
 /// How long an idle daemon is watched at a time: what is done least often, audits and the file with the
 /// results of the probe, is done once within it.
-const WATCHED: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_secs(60);
 /// How long it may take until all peers are known.
 const ACQUAINTED: Duration = Duration::from_secs(180);
 /// How long anything may take.

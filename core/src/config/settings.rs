@@ -236,7 +236,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_AUDIT_INTERVAL",
         "DURATION",
         "10s",
-        "Time between two audits of the kernel's tables; longer with more than 1600 routes to peers",
+        "Time between two audits of the kernel's tables; longer with more than 800 routes to peers",
     ),
     one(
         "dns_silence",

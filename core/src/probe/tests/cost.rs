@@ -101,3 +101,15 @@ fn the_dead_do_not_starve_the_living() {
 fn memory_is_a_few_hundred_octets_for_each_peer() {
     assert!(size_of::<super::super::peer::Peer>() <= 448, "{}", size_of::<super::super::peer::Peer>());
 }
+
+#[test]
+fn patience_ends_where_something_waits_for_the_rate() {
+    let mut prober = prober();
+    let now = |ms| at(Duration::from_millis(ms));
+    assert!(prober.is_patient(now(100_000)), "everything is yet to come");
+    while prober.poll(now(110_000)).is_some() {}
+    assert!(!prober.is_patient(now(110_000)), "four hundred are due, and 32 were sent");
+    let mut few = Prober::new(Limits::every(Duration::from_secs(30)), 1);
+    few.update(local(PEERS + 1), (1..=10).map(target), now(100_000));
+    assert!(!few.is_patient(now(100_000)), "a small cluster never waits");
+}
