@@ -6,7 +6,9 @@
 //! which the plugin knows that it does.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use anyhow::{Context, Result};
 use minionet_core::addr::Family;
 use minionet_core::config::Config;
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD, RUN_DIR};
+use minionet_core::handoff::{self, NodeFacts};
 use minionet_netlink::Socket;
 use minionet_netlink::departures::{Departures, Heard};
 use minionet_pods::capabilities;
@@ -108,7 +111,9 @@ fn work(shared: &Handle) -> Result<()> {
     let mut socket = Socket::open()?;
     socket.enlarge_buffers();
     let Some(heartbeat) = Heartbeat::take(RUN_DIR.as_ref())? else { return Ok(()) };
-    let mut collector = Collector::new(Store::new(RUN_DIR), lock(&shared.pace).grace);
+    let store = Store::new(RUN_DIR);
+    forget_earlier(&mut socket, &store)?;
+    let mut collector = Collector::new(store, lock(&shared.pace).grace);
     let mut next = Instant::now();
     loop {
         heartbeat.beat()?;
@@ -151,6 +156,20 @@ fn gather(departures: &mut Departures, heard: &mut Heard) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the kernel forget the connections of pods that left while there was no daemon: their DELs did
+/// not wait for that.
+fn forget_earlier(socket: &mut Socket, store: &Store) -> Result<()> {
+    let text = fs::read_to_string(Path::new(RUN_DIR).join(handoff::FILE)).unwrap_or_default();
+    // Without the facts no pod was attached since the node started.
+    let Ok(facts) = NodeFacts::parse(&text) else { return Ok(()) };
+    let mut gone = capabilities::addresses_with_connections(&facts.blocks);
+    // Of an attachment, although its route may be missing for the moment.
+    for address in store.leased()? {
+        gone.remove(&address);
+    }
+    forget(socket, gone)
 }
 
 /// Makes the kernel forget the connections of pods that are gone. Where an address is in use again

@@ -126,8 +126,14 @@ impl Conntrack {
     /// # Errors
     /// A netlink error, also where the kernel has no `nf_conntrack_netlink`.
     pub fn forget(&mut self, pattern: Pattern, doomed: impl Fn(&Flow) -> bool) -> Result<usize, NftError> {
+        let mut listed = Vec::new();
+        self.walk(pattern, |found| {
+            if listed.len() < MOST && doomed(&found.flow) {
+                listed.push(found);
+            }
+        })?;
         let mut count = 0;
-        for found in self.find(pattern)?.iter().filter(|found| doomed(&found.flow)).take(MOST) {
+        for found in listed {
             let action = "forget a connection";
             let mut attrs = Attrs::default();
             attrs.nested_raw(CTA_TUPLE_ORIG, &found.original);
@@ -143,18 +149,25 @@ impl Conntrack {
         Ok(count)
     }
 
-    /// The connections of a pattern. The kernel leaves out others where it can (Linux 5.8); what
-    /// an older one lists beyond is left out here.
-    fn find(&mut self, pattern: Pattern) -> Result<Vec<Found>, NftError> {
+    /// Looks at the connections of a pattern, however many they are.
+    ///
+    /// # Errors
+    /// As [`Conntrack::forget`].
+    pub fn each(&mut self, pattern: Pattern, mut visit: impl FnMut(&Flow)) -> Result<(), NftError> {
+        self.walk(pattern, |found| visit(&found.flow))
+    }
+
+    /// Goes through the connections of a pattern. The kernel leaves out others where it can (Linux
+    /// 5.8); what an older one lists beyond is left out here.
+    fn walk(&mut self, pattern: Pattern, mut visit: impl FnMut(Found)) -> Result<(), NftError> {
         let action = "list connections";
-        let replies = self.socket.request(CT_GET, NLM_F_DUMP, pattern.family(), pattern.filter(), action)?;
-        let mut all = Vec::new();
-        for reply in &replies {
+        let (family, filter) = (pattern.family(), pattern.filter());
+        self.socket.request_each(CT_GET, NLM_F_DUMP, family, filter, action, |reply| {
             let found =
-                decode(reply).map_err(|source| NftError::Malformed { action: action.to_owned(), source })?;
-            all.extend(found.filter(|found| pattern.matches(&found.flow)));
-        }
-        Ok(all)
+                decode(&reply).map_err(|source| NftError::Malformed { action: action.to_owned(), source })?;
+            found.filter(|found| pattern.matches(&found.flow)).into_iter().for_each(&mut visit);
+            Ok(())
+        })
     }
 }
 

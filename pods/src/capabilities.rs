@@ -12,6 +12,7 @@ use minionet_core::cni::attachment::{Id, Key, Record};
 use minionet_core::cni::portmap::PortMapping;
 use minionet_core::cni::{Code, Coded};
 use minionet_core::nft::{MapContents, TABLE, host_port_elements};
+use minionet_core::plan::Block;
 use minionet_netlink::conntrack::{self, Conntrack, Pattern};
 use minionet_netlink::nft::{Nft, NftError};
 use minionet_netlink::tc::{self, Destroy};
@@ -114,14 +115,14 @@ pub fn forget_pod(record: &Record) {
 ///
 /// The kernel goes through the whole of its table for every question: with its default size this
 /// takes some ten milliseconds, however few connections there are. So it is not asked where there
-/// are none, and once for all addresses where it has little to tell.
+/// are none, and once for all addresses where that takes less time than twice for each.
 pub fn forget_addresses(addresses: &BTreeSet<IpAddr>) {
     let remembered = conntrack::remembered();
     if addresses.is_empty() || remembered == Some(0) {
         return;
     }
     let Ok(mut conntrack) = Conntrack::open() else { return };
-    if remembered.is_some_and(|count| count <= FEW_CONNECTIONS) {
+    if remembered.is_some_and(|count| count / FEW_CONNECTIONS < 2 * addresses.len()) {
         let families: BTreeSet<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
         for family in families {
             let _end_by_themselves = conntrack.forget(Pattern::Any(family), |flow| {
@@ -135,6 +136,24 @@ pub fn forget_addresses(addresses: &BTreeSet<IpAddr>) {
             let _ends_by_itself = conntrack.forget(pattern, |_| true);
         }
     }
+}
+
+/// The addresses of these blocks that the kernel remembers connections of; without the gateways',
+/// which are the node's own. Best effort, as [`forget`] is.
+pub fn addresses_with_connections(blocks: &[Block]) -> BTreeSet<IpAddr> {
+    let mut found = BTreeSet::new();
+    if conntrack::remembered() == Some(0) {
+        return found;
+    }
+    let Ok(mut conntrack) = Conntrack::open() else { return found };
+    for block in blocks {
+        let _asked = conntrack.each(Pattern::Any(block.cidr.family()), |flow| {
+            let ends = [flow.original.source, flow.reply.source];
+            let inside = |address: &IpAddr| block.cidr.contains(*address) && *address != block.gateway;
+            found.extend(ends.into_iter().filter(inside));
+        });
+    }
+    found
 }
 
 /// What the maps must hold, by these records.

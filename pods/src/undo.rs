@@ -54,32 +54,49 @@ impl Coded for UndoError {
 /// # Errors
 /// [`UndoError`]; the record is still there then, so that it can be tried again.
 pub fn attachment(host: &mut Socket, store: &Store, record: &Record) -> Result<(), UndoError> {
+    take_apart(host, store, record, detach_and_forget)
+}
+
+fn take_apart(
+    host: &mut Socket,
+    store: &Store,
+    record: &Record,
+    detach: fn(&mut Socket, &Record) -> Result<(), Error>,
+) -> Result<(), UndoError> {
     mark(store, record);
     unroute(record)?;
     capabilities::withdraw(host, record, Destroy::Now)?;
     detach(host, record)?;
+    capabilities::forget_ports(host, record);
     release(store, record)
+}
+
+/// Destroys the interface. Connections of the pod's addresses are left to the daemon that comes next:
+/// going through the kernel's table for them would keep the kernel from what it waits for while it
+/// destroys an interface.
+fn detach(host: &mut Socket, record: &Record) -> Result<(), Error> {
+    pod::detach(host, &record.link.host_ifname, &record.link.alias).map(drop)
 }
 
 /// Destroys the interface and forgets the connections of the pod, both at once: the kernel makes the
 /// one wait for everybody who may still look at the interface, and goes through its whole table for
 /// the other. What is remembered anew in between leads to nobody and ends by itself, as no port of
 /// the node leads to the pod any more.
-fn detach(host: &mut Socket, record: &Record) -> Result<(), Error> {
+fn detach_and_forget(host: &mut Socket, record: &Record) -> Result<(), Error> {
     thread::scope(|scope| {
         let forget = || capabilities::forget_pod(record);
         let beside = thread::Builder::new().spawn_scoped(scope, forget);
-        let detached = pod::detach(host, &record.link.host_ifname, &record.link.alias);
+        let detached = detach(host, record);
         if beside.is_err() {
             forget();
         }
-        capabilities::forget_ports(host, record);
-        detached.map(drop)
+        detached
     })
 }
 
 /// As [`attachment`], but leaves the destruction of the interface to the daemon, if it lives:
-/// everybody concerned sees it gone at once, and nobody waits for the kernel.
+/// everybody concerned sees it gone at once, and nobody waits for the kernel. Without a daemon it is
+/// destroyed here, and only what the next daemon finds is left to it.
 ///
 /// # Errors
 /// As [`attachment`].
@@ -102,6 +119,7 @@ pub fn attachment_soon(host: &mut Socket, store: &Store, record: &Record) -> Res
     } else {
         // What a daemon that has died since did not get to; nobody else will.
         host.delete_group(DOOMED_GROUP)?;
+        return take_apart(host, store, record, detach);
     }
     attachment(host, store, record)
 }

@@ -105,6 +105,26 @@ impl NftSocket {
         attrs: Attrs,
         action: &str,
     ) -> Result<Vec<Reply>, NftError> {
+        let mut replies = Vec::new();
+        let keep = |reply| {
+            replies.push(reply);
+            Ok(())
+        };
+        self.request_each(kind, flags, family, attrs, action, keep)?;
+        Ok(replies)
+    }
+
+    /// As [`NftSocket::request`], for answers that are too many to be kept. All are received, also
+    /// after the first error of `visit`, which is returned.
+    pub(crate) fn request_each(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        attrs: Attrs,
+        action: &str,
+        mut visit: impl FnMut(Reply) -> Result<(), NftError>,
+    ) -> Result<(), NftError> {
         let too_long = || NftError::TooLong { action: action.to_owned() };
         let attrs = attrs.finish().ok_or_else(too_long)?;
         self.seq = self.seq.wrapping_add(1);
@@ -112,7 +132,7 @@ impl NftSocket {
         let mut bytes = Vec::new();
         message(&mut bytes, kind, NLM_F_REQUEST | flags, seq, family, &attrs);
         self.send(&bytes, action)?;
-        let mut replies = Vec::new();
+        let mut visited = Ok(());
         loop {
             let datagram = self.receive(0, action)?;
             for answer in answers(&datagram) {
@@ -122,10 +142,8 @@ impl NftSocket {
                     continue;
                 }
                 match answer {
-                    Answer::Data(reply) => replies.push(reply),
-                    Answer::Done { errno: 0 } | Answer::Status { errno: 0, .. } => {
-                        return Ok(replies);
-                    }
+                    Answer::Data(reply) => visited = visited.and_then(|()| visit(reply)),
+                    Answer::Done { errno: 0 } | Answer::Status { errno: 0, .. } => return visited,
                     Answer::Done { errno } => return Err(refused(action, errno, None)),
                     Answer::Status { errno, message, .. } => {
                         return Err(refused(action, errno, message));

@@ -197,7 +197,10 @@ impl Locked<'_> {
 
 impl Store {
     /// The addresses that have a lease.
-    fn leased(&self) -> Result<Vec<IpAddr>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the leases cannot be read.
+    pub fn leased(&self) -> Result<Vec<IpAddr>, StoreError> {
         let dir = self.leases();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,

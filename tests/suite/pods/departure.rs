@@ -1,7 +1,6 @@
 //! DEL makes a pod disappear at once, and leaves the destruction of its interface to the daemon.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -54,19 +53,16 @@ fn what_the_daemon_is_yet_to_destroy_is_in_nobodys_way() -> Result<()> {
 
 /// How many connections the kernel of a node remembers that an address began.
 fn remembered(node: &Node, address: IpAddr) -> Result<usize> {
-    let count = AtomicUsize::new(0);
-    node.run(|| {
-        // Asked about, none is forgotten.
-        Conntrack::open()?.forget(Pattern::From(address), |_| {
-            count.fetch_add(1, Ordering::Relaxed);
-            false
-        })
-    })??;
-    Ok(count.into_inner())
+    let count = || {
+        let mut count = 0;
+        Conntrack::open()?.each(Pattern::From(address), |_| count += 1)?;
+        Ok::<_, anyhow::Error>(count)
+    };
+    node.run(count)?
 }
 
-/// By the daemon, which hears of several pods and goes through the kernel's table once; and by the
-/// plugin, where there is no daemon.
+/// By the daemon, which hears of several pods and goes through the kernel's table once; and, of those
+/// that leave while there is none, by the next.
 fn connections_of_a_pod_that_left_are_forgotten() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(1).run(|cluster| {
         let node = cluster.node(0);
@@ -85,6 +81,9 @@ fn connections_of_a_pod_that_left_are_forgotten() -> Result<()> {
             let [one, two, stays] = pods;
             one.delete()?;
             two.delete()?;
+            if !daemon {
+                node.start_daemon()?;
+            }
             for address in &addresses[..2] {
                 eventually("its connection to be forgotten", PATIENT, || {
                     let count = remembered(node, *address)?;
