@@ -50,10 +50,10 @@ const DATAGRAM: usize = 65535;
 const WRITE_MIN: Duration = Duration::from_secs(1);
 
 /// The longest pause between two writings of the results.
-const WRITE_MAX: Duration = Duration::from_secs(60);
+const WRITE_MAX: Duration = Duration::from_secs(120);
 
 /// The pause for each peer.
-const WRITE_PER_PEER: Duration = Duration::from_millis(12);
+const WRITE_PER_PEER: Duration = Duration::from_millis(24);
 
 /// The probe of this node.
 pub struct Probe {
@@ -237,6 +237,13 @@ impl Probe {
     /// Times of all peers together since the start.
     pub fn times(&self) -> &Times {
         self.prober.times()
+    }
+
+    /// Leaves the results as they are now, for the commands.
+    pub fn finish(&self) {
+        if let Err(error) = self.save(self.clock.now()) {
+            warn!("the results of the probe are not written: {}", chain(&error));
+        }
     }
 
     fn save(&self, now: Now) -> Result<()> {

@@ -132,6 +132,7 @@ async fn watch(config: Config, matches: &ArgMatches) -> Result<()> {
     }
     manager.stopping();
     service.stop(&node);
+    node.probe().finish();
     warn!("minionetd stops; the overlay stays as it is");
     Ok(())
 }

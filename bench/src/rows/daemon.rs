@@ -23,11 +23,10 @@ const MANY: usize = 5000;
 const CHANGES: usize = 15;
 /// How often the daemon is started.
 const STARTS: usize = 10;
-/// How long an idle daemon is watched at a time: what is done least often, audits and the file with the
-/// results of the probe, is done once within it.
+/// How long an idle daemon is watched at a time: the tables are audited once within it.
 const WATCHED: Duration = Duration::from_secs(60);
 /// How long it may take until all peers are known.
-const ACQUAINTED: Duration = Duration::from_secs(180);
+const ACQUAINTED: Duration = Duration::from_secs(300);
 /// How long anything may take.
 const PATIENT: Duration = Duration::from_secs(20);
 
