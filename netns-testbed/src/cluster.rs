@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::switch::{Link, Switch};
 
 /// How long a node may take from the start of its daemon until it is ready for pods.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 /// The interface of every host on its first switch.
 pub(crate) const NIC: &str = "eth0";
 

@@ -34,6 +34,6 @@ pub use host::{Host, Nic};
 pub use namespace::Namespace;
 pub use node::{CNI_CONFIG, DAEMON_LOG, ENVIRONMENT_FILE, Node};
 pub use pod::{Pod, PodSpec};
-pub use process::forget_settings;
+pub use process::{catches, forget_settings};
 pub use switch::{Link, Switch};
 pub use tables::Tables;

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 use crate::binaries::Binaries;
 use crate::cni::{Attachment, CniAnswer, CniCall};
 use crate::error::{During, Error, Result};
+use crate::eventually::eventually;
 use crate::host::Host;
 use crate::pod::{Pod, PodSpec};
 use crate::process;
@@ -23,6 +25,8 @@ use crate::process;
 pub const ENVIRONMENT_FILE: &str = "/etc/sysconfig/kubernetes-minions";
 /// Where the daemon's output goes.
 pub const DAEMON_LOG: &str = "/var/log/minionetd.log";
+/// How long a daemon may take from its start until it listens for signals.
+const HEARD: Duration = Duration::from_secs(10);
 /// What the daemon writes when it is ready for pods.
 pub const CNI_CONFIG: &str = "/etc/cni/net.d/10-minionet.conflist";
 
@@ -83,6 +87,7 @@ impl Node {
             value: self.name().into(),
             reason: "it is not running".into(),
         })?;
+        wait_until_heard(&mut child, signal);
         // A process id fits: the kernel's own type is a signed integer.
         kill(Pid::from_raw(child.id() as i32), signal).during(what)?;
         child.wait().during(what)
@@ -90,9 +95,12 @@ impl Node {
 
     /// Sends the daemon a signal that it is to survive.
     pub fn signal_daemon(&self, signal: Signal) -> Result<()> {
-        match self.daemon().as_ref() {
-            Some(child) => kill(Pid::from_raw(child.id() as i32), signal)
-                .during(|| format!("signal the daemon of {}", self.name())),
+        match self.daemon().as_mut() {
+            Some(child) => {
+                wait_until_heard(child, signal);
+                kill(Pid::from_raw(child.id() as i32), signal)
+                    .during(|| format!("signal the daemon of {}", self.name()))
+            }
             None => Ok(()),
         }
     }
@@ -189,6 +197,18 @@ impl Drop for Node {
             let _ = child.wait();
         }
     }
+}
+
+/// Waits until a daemon that was started just now would not end by a signal that it understands; not
+/// for ever, as it may be a program that never does.
+fn wait_until_heard(child: &mut Child, signal: Signal) {
+    if ![Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].contains(&signal) {
+        return;
+    }
+    let _ = eventually("the daemon to listen for signals", HEARD, || {
+        let ended = child.try_wait().is_ok_and(|status| status.is_some());
+        if ended || process::catches(child.id(), signal) { Ok(()) } else { Err("not yet") }
+    });
 }
 
 /// The variables of an environment file: systemd.exec(5), `EnvironmentFile=`.

@@ -1,10 +1,13 @@
 //! Starting programs so that none outlives the testbed.
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+
+use nix::sys::signal::Signal;
 
 use crate::error::{During, Error, Result};
 
@@ -83,6 +86,21 @@ pub(crate) fn run_checked(command: Command, place: &str, input: &[u8]) -> Result
     })
 }
 
+/// Whether a process does something of its own with a signal: it catches it, or holds it back to ask
+/// for it; proc(5), `SigCgt` and `SigBlk`. A program that has only just started does not yet, and ends
+/// by what it is soon to understand.
+pub fn catches(process: u32, signal: Signal) -> bool {
+    // Of every thread: the one that asks is shown as if it did not hold it back.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok()).any(|status| {
+        let mut masks = status.lines().filter_map(|line| {
+            let mask = line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigBlk:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        masks.any(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    })
+}
+
 /// Lets a command not inherit what the tests are set up with (`MINIONET_…`): it is no setting of a
 /// node.
 pub fn forget_settings(command: &mut Command) {
@@ -90,5 +108,26 @@ pub fn forget_settings(command: &mut Command) {
         if name.as_encoded_bytes().starts_with(b"MINIONET_") {
             command.env_remove(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn a_signal_is_caught_by_who_asks_for_it() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap : HUP; echo ready; read word"]);
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(catches(child.id(), Signal::SIGHUP));
+        assert!(!catches(child.id(), Signal::SIGTERM));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!catches(child.id(), Signal::SIGHUP), "nobody is left");
     }
 }

@@ -1,20 +1,21 @@
 //! Standard input and output: one document in, one document out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use minionet_core::cni::conf::STDIN_MAX;
 use minionet_core::cni::{Code, Coded};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use serde_json::Value;
 use thiserror::Error;
 
-/// How long VERSION waits for what it can do without.
-const VERSION_PATIENCE: Duration = Duration::from_millis(200);
+/// How long VERSION waits for what it can do without: longer than a caller on a busy machine takes to
+/// write it, and short for a person who called without an input.
+const VERSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The device number of `/dev/null` (Documentation/admin-guide/devices.txt of the kernel).
 const DEV_NULL: u64 = nix::sys::stat::makedev(1, 3);
@@ -59,24 +60,30 @@ pub fn read() -> Result<Vec<u8>, StdioError> {
 
 /// Reads what comes on standard input soon; never fails, and never waits for its end.
 pub fn read_some() -> Vec<u8> {
-    let (sender, receiver) = mpsc::channel();
-    // Ends with the process, if nothing ever comes.
-    thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(length @ 1..) = io::stdin().lock().read(&mut chunk) {
-            if sender.send(chunk[..length].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
+    let mut stdin = io::stdin().lock();
     let start = Instant::now();
     let mut content = Vec::new();
     while content.len() <= STDIN_MAX {
         let left = VERSION_PATIENCE.saturating_sub(start.elapsed());
-        match receiver.recv_timeout(left) {
-            Ok(chunk) => content.extend(chunk),
-            Err(_) => break,
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        // What is there is seen also by a program that was stopped until no time was left.
+        match poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(1..) => {}
+            Err(Errno::EINTR) => continue,
+            _ => break,
         }
+        // All that is read ahead is taken, as poll(2) does not see it.
+        let length = match stdin.fill_buf() {
+            Ok(piece) => {
+                content.extend_from_slice(piece);
+                piece.len()
+            }
+            Err(_) => break,
+        };
+        if length == 0 {
+            break;
+        }
+        stdin.consume(length);
     }
     content
 }

@@ -1,6 +1,6 @@
 //! What is left on the machine after a runtime: nothing.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,10 +28,14 @@ pub fn next_test_removes_the_rest() -> Result<()> {
     let name = directory.file_name().context("a temporary directory without a name")?;
     let hierarchies = cgroup_hierarchies()?;
     ensure!(!hierarchies.is_empty(), "no hierarchy of control groups is mounted");
+    // As supervisors do, so that none of another test sweeps what is half made.
+    let locks: Vec<File> = hierarchies.iter().map(File::open).collect::<Result<_, _>>()?;
+    locks.iter().try_for_each(File::lock)?;
     for hierarchy in &hierarchies {
         fs::create_dir(hierarchy.join(name))?;
         fs::create_dir(hierarchy.join(name).join("pod"))?;
     }
+    drop(locks);
     Bed::new()?.runtime.stop()?;
     for left in hierarchies.iter().map(|hierarchy| hierarchy.join(name)).chain([directory.clone()]) {
         ensure!(!left.exists(), "{} is left", left.display());

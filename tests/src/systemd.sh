@@ -31,7 +31,7 @@ start)
   echo $$ >"/run/groups/$name/cgroup.procs"
   umount /run/groups
   rmdir /run/groups
-  exec unshare --pid --fork --kill-child --cgroup --ipc --uts --mount --propagation slave "$0" inside "$name" "$3"
+  exec unshare --pid --fork --kill-child --cgroup --ipc --uts --mount --propagation slave sh "$0" inside "$name" "$3"
   ;;
 inside)
   # Services get directories of their own in these two, which nobody removes when systemd is killed:

@@ -20,8 +20,9 @@ use netns_testbed::{Namespace, Node, Pod, PodSpec};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// Long enough for anything on an idle or busy machine; what comes, comes in a millisecond.
-const PATIENT: Duration = Duration::from_secs(5);
+/// Long enough for anything, also on a machine that stands still for seconds; what comes, comes in a
+/// millisecond.
+const PATIENT: Duration = Duration::from_secs(60);
 /// How long silence must last to count as such.
 const SILENCE: Duration = Duration::from_millis(200);
 /// Pods of both families on an underlay of both.

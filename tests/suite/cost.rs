@@ -2,7 +2,7 @@
 //!
 //! The bounds are generous. Whoever has to raise one knows what has become dearer.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use minionet_core::addr::Family;
 use minionet_core::constants::{DEVICE, NFT_TABLE, ROUTE_PROTOCOL_PEER};
@@ -12,7 +12,9 @@ use minionet_netlink::monitor::{Interest, Monitor, Source};
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, eventually};
 
-use crate::cni::support::{PATIENT, Sandbox, conf, on_dual_stack_node, on_node, rules_are_known};
+use crate::cni::support::{
+    PATIENT, Sandbox, conf, on_dual_stack_node, on_node, routes_are_known, rules_are_known,
+};
 use crate::pods::bed::command;
 use crate::pods::trace::{Calls, count};
 
@@ -29,8 +31,9 @@ pub fn trials() -> Vec<Trial> {
 /// among them, and how often it asks the kernel for memory at the most.
 type Bounds = (&'static str, usize, usize, usize);
 
-/// How often each verb is counted.
-const ATTEMPTS: usize = 3;
+/// How often each verb is counted at the most, until it is within its bounds: what a busy machine
+/// makes a call repeat is no cost of its own.
+const ATTEMPTS: usize = 10;
 
 /// Of these, some thirty calls are the start and the end of any program, and so are six of those for
 /// memory; each of the others is a heap that grows by 132 KiB, or what a thread needs.
@@ -44,21 +47,24 @@ const BOTH: [Bounds; 2] = [("ADD", 165, 9, 10), ("DEL", 100, 6, 10)];
 fn within(node: &Node, bounds: &[Bounds]) -> Result<()> {
     eventually("the daemon to say how many rules there are", PATIENT, || rules_are_known(node))?;
     for which in [Calls::Asking, Calls::Sending, Calls::Allocating] {
+        let most = |bounds: &Bounds| match which {
+            Calls::Sending => bounds.2,
+            Calls::Allocating => bounds.3,
+            _ => bounds.1,
+        };
         let mut least = vec![usize::MAX; bounds.len()];
-        // What a busy machine makes a call repeat is no cost of its own, so the least counts.
         for attempt in 0..ATTEMPTS {
+            if bounds.iter().zip(&least).all(|(bounds, made)| *made <= most(bounds)) {
+                break;
+            }
             // Another each time: what DEL leaves to the daemon would be in the way of the next ADD.
             let sandbox = Sandbox::new(node, &format!("{which:?}{attempt}"))?;
             for ((verb, ..), least) in bounds.iter().zip(&mut least) {
                 *least = made(node, verb, &sandbox, which)?.min(*least);
             }
         }
-        for ((verb, calls, datagrams, allocations), made) in bounds.iter().zip(least) {
-            let most = match which {
-                Calls::Sending => *datagrams,
-                Calls::Allocating => *allocations,
-                _ => *calls,
-            };
+        for (bounds, made) in bounds.iter().zip(least) {
+            let (verb, most) = (bounds.0, most(bounds));
             ensure!(made <= most, "{verb} makes {made} calls ({which:?}), and {most} are the limit");
         }
     }
@@ -103,10 +109,16 @@ fn calls_are_as_many_with_a_hundred_pods() -> Result<()> {
         for number in 0..100 {
             node.add_pod(&format!("pod{number}"))?;
         }
-        let after = both("after")?;
-        let grown = before.iter().zip(&after).any(|(before, after)| *after > before + 3);
-        ensure!(!grown, "calls of ADD and DEL: {before:?} without other pods, {after:?} with a hundred");
-        Ok(())
+        let mut after = [usize::MAX; 2];
+        for attempt in 0..ATTEMPTS {
+            for (least, made) in after.iter_mut().zip(both(&format!("after{attempt}"))?) {
+                *least = made.min(*least);
+            }
+            if before.iter().zip(&after).all(|(before, after)| *after <= before + 3) {
+                return Ok(());
+            }
+        }
+        bail!("calls of ADD and DEL: {before:?} without other pods, {after:?} with a hundred")
     })
 }
 
@@ -122,6 +134,8 @@ fn an_audit_with_nothing_to_do_changes_nothing() -> Result<()> {
         eventually("the peer to be programmed", PATIENT, || {
             let routes = routes(node)?;
             ensure!(routes == 1, "{routes} routes");
+            // With the one that refuses what no node owns. It tells of them after its last change.
+            routes_are_known(node, 2)?;
             rules_are_known(node)
         })?;
         let device = node.run(|| Socket::open()?.link(Which::Name(DEVICE)))??.context("the device")?;

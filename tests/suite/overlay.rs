@@ -77,6 +77,18 @@ pub fn everybody_reaches_everybody(pods: &[Pod]) -> Result<()> {
     Ok(())
 }
 
+/// Waits until every pod reaches every address of every other, asking again and again: a route to a
+/// peer may be there a moment before that peer's packets are taken.
+pub fn wait_for_everybody(pods: &[Pod]) -> Result<()> {
+    for (from, to) in pods.iter().flat_map(|from| pods.iter().map(move |to| (from, to))) {
+        for address in to.addresses() {
+            let what = format!("{} to reach {address}", from.name());
+            eventually(&what, PATIENT, || from.ping(address, SILENCE))?;
+        }
+    }
+    Ok(())
+}
+
 /// Echo servers for UDP and TCP on one address.
 struct Server {
     address: IpAddr,

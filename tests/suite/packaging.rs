@@ -16,8 +16,8 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use netns_testbed::Node;
 
-/// Long enough for anything, also on a machine that is busy with other tests.
-const LONG: Duration = Duration::from_secs(30);
+/// Long enough for anything, also on a machine that stands still for seconds.
+const LONG: Duration = Duration::from_secs(90);
 
 /// Where things are installed by default, outside of what every host of the testbed has of its own.
 const SHARED: [&str; 2] = ["/opt", "/usr/local"];

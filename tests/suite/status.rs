@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use netns_testbed::{Cluster, ClusterBuilder, Namespace, Node};
+use netns_testbed::{Cluster, ClusterBuilder, Namespace, Node, forget_settings};
 use serde_json::Value;
 
 /// Long enough for whatever happens at the intervals used here.
@@ -49,6 +49,7 @@ fn cluster() -> ClusterBuilder {
 fn call(node: &Node, words: &[&str]) -> Result<Output> {
     let mut command = node.command(node.programs().join("minionetd"));
     command.args(words).env("COLUMNS", "80");
+    forget_settings(&mut command);
     command.output().context("execute minionetd")
 }
 

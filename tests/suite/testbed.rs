@@ -16,7 +16,7 @@ use netns_testbed::{Host, Nic, Switch};
 pub use lifetime::{HOLD, hold};
 
 /// Long enough for anything on an idle or busy machine; what comes, comes in a millisecond.
-const PATIENT: Duration = Duration::from_secs(5);
+const PATIENT: Duration = Duration::from_secs(20);
 /// How long silence must last to count as such.
 const SILENCE: Duration = Duration::from_millis(200);
 

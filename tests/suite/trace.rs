@@ -36,12 +36,21 @@ fn hops<'a>(document: &'a Value, seen: &str) -> Vec<&'a str> {
     hops.filter(|hop| hop["seen"] == seen).filter_map(|hop| hop["hop"].as_str()).collect()
 }
 
-/// Expects that an address is reached, and that every hop saw every packet.
+/// Waits until a trace of an address ends as `wanted` says; its document. On a busy machine an answer
+/// may be too late for a trace, which counts it as lost.
+fn wait_for_trace(node: &Node, address: &str, wanted: impl Fn(&Value, Option<i32>) -> bool) -> Result<Value> {
+    Ok(eventually(&format!("the trace of {address}"), PATIENT, || {
+        let (document, code) = trace(node, address)?;
+        ensure!(wanted(&document, code), "{code:?} {document:#}");
+        anyhow::Ok(document)
+    })?)
+}
+
+/// Waits until an address is reached, and every hop saw every packet.
 fn expect_reached(node: &Node, address: &str, count: usize) -> Result<Value> {
-    let (document, code) = trace(node, address)?;
-    ensure!(document["outcome"] == "reached" && code == Some(0), "{code:?} {document:#}");
-    ensure!(hops(&document, "yes").len() == count, "{document:#}");
-    Ok(document)
+    wait_for_trace(node, address, |document, code| {
+        document["outcome"] == "reached" && code == Some(0) && hops(document, "yes").len() == count
+    })
 }
 
 /// Waits until the daemons of a cluster answer each other's traces.

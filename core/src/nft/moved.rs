@@ -3,6 +3,11 @@
 //! They keep their addresses, which by now lead nowhere on other nodes, or to another node. What
 //! they ask of pods elsewhere goes out with the node's own address on the way there, so that the
 //! answers come back; only to be asked by other nodes' pods needs a restart.
+//!
+//! What is forwarded for anybody else is none of this. There is some of it for a moment: the kernel
+//! adds the route to an own address of IPv6 some time after the address (`addrconf_dad_work` in
+//! net/ipv6/addrconf.c), and sends on what comes for it meanwhile. A connection is masqueraded for
+//! good that was masqueraded once, and those of the probe never end.
 
 use ipnetwork::IpNetwork;
 
@@ -34,6 +39,8 @@ pub struct Moved {
 pub fn moved(policy: &Moved) -> Ruleset {
     let mut rules = vec![
         pass([Field::OIFNAME.starts_with(policy.pod_links.as_str())], "to a pod of this node"),
+        // Kernels before 5.5 do not know the interface here, and go on to the next rule.
+        pass([Field::IIFNAME.does_not_start_with(policy.pod_links.as_str())], "not from a pod of this node"),
         pass([Field::MARK.masked(policy.foreign_mark, policy.foreign_mark)], "kube-proxy does it"),
     ];
     for (pods, block) in &policy.blocks {
@@ -79,6 +86,7 @@ mod tests {
 \tchain moved {
 \t\ttype nat hook postrouting priority 99; policy accept;
 \t\toifname \"mnet*\" return comment \"to a pod of this node\"
+\t\tiifname != \"mnet*\" return comment \"not from a pod of this node\"
 \t\tmeta mark & 0x00004000 == 0x00004000 return comment \"kube-proxy does it\"
 \t\tip saddr 10.32.9.0/24 return comment \"from the node's own block\"
 \t\tip saddr 10.32.0.0/12 ip daddr 10.32.0.0/12 counter masquerade fully-random comment \"a pod from before the node's address changed\"

@@ -235,6 +235,11 @@ impl Field {
         self.relate(Relation::Is, Operand::NamePrefix(prefix.into()))
     }
 
+    /// `field != "prefix*"`
+    pub fn does_not_start_with(self, prefix: impl Into<String>) -> Statement {
+        self.relate(Relation::IsNot, Operand::NamePrefix(prefix.into()))
+    }
+
     /// `field & mask == value`
     pub fn masked(self, mask: u32, value: u32) -> Statement {
         self.relate(Relation::Is, Operand::Masked { mask, value })

@@ -26,7 +26,8 @@ pub fn measure(sources: &[&Pod], targets: &[&Pod]) -> Vec<Pair> {
     pairs
         .map(|(source, (target, address))| {
             let answered = reached.contains(&(source.name(), address));
-            let rtt = answered.then(|| source.ping(address, ANSWER).ok()).flatten();
+            let ping = || eventually("an answer", PATIENCE, || source.ping(address, ANSWER)).ok();
+            let rtt = answered.then(ping).flatten();
             Pair {
                 from: source.name().to_owned(),
                 to: target.name().to_owned(),

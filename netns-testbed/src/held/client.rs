@@ -110,6 +110,8 @@ fn find(demo: Option<u32>) -> Result<UnixStream> {
                 // Whether it can be removed changes nothing here.
                 let _ = std::fs::remove_file(&path);
             }
+            // Ended since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(anyhow!(error).context(format!("cannot connect to {}", path.display())));
             }

@@ -13,6 +13,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use netns_testbed::Namespace;
+use nix::fcntl::renameat;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -107,24 +108,28 @@ impl Holder {
 
 impl Door {
     fn open(directory: OwnedFd, name: String) -> Result<(Self, UnixListener)> {
-        // Through the descriptor: the path is hidden behind the testbed's own /run.
-        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
         let door = Self { directory, name };
-        // Of an earlier process with the same number.
-        door.remove();
+        // In the place of that of an earlier process with the same number, and only when somebody
+        // listens: a visitor takes a socket on which nobody does for what a killed demo left.
+        let new = format!("{}.new", door.name);
+        door.remove(&new);
+        // Through the descriptor: the path is hidden behind the testbed's own /run.
+        let path = format!("/proc/self/fd/{}/{new}", door.directory.as_raw_fd());
         let listener = UnixListener::bind(path).context("make the socket for exec and status")?;
+        renameat(&door.directory, new.as_str(), &door.directory, door.name.as_str())
+            .context("name the socket for exec and status")?;
         Ok((door, listener))
     }
 
-    fn remove(&self) {
+    fn remove(&self, name: &str) {
         // Absence is what is wanted.
-        let _ = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir);
     }
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.remove();
+        self.remove(&self.name);
     }
 }
 

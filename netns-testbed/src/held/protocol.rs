@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 /// How long one side waits for the other.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The namespaces of one place: user, pid, mount and network.
 pub(super) const DESCRIPTORS: usize = 4;
 

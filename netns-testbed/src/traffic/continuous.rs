@@ -12,8 +12,10 @@ use crate::error::{During, Error, Result};
 use crate::eventually::{eventually, patience, pause};
 use crate::namespace::Namespace;
 
-/// How long after the last request replies still count, in a cluster without delay.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after the last request replies still count, on a machine that may stand still for seconds.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the receiver looks whether it is to stop.
+const TICK: Duration = Duration::from_millis(20);
 
 /// A running ping; [`ContinuousPing::stop`] tells the outcome.
 pub struct ContinuousPing {
@@ -193,9 +195,15 @@ fn receive(socket: &PingSocket, shared: &Mutex<PingReport>, stopped: PipeReader)
         let mut stopped = stopped;
         let _ = stopped.read(&mut [0]);
     });
-    while !ended.is_finished() {
-        let Ok(reply) = socket.receive(Instant::now() + Duration::from_millis(20)) else { continue };
-        let Some(reply) = reply else { continue };
+    loop {
+        // Asked before the look: what was there by then is counted, however late this comes.
+        let ending = ended.is_finished();
+        let Ok(Some(reply)) = socket.receive(Instant::now() + TICK) else {
+            if ending {
+                return;
+            }
+            continue;
+        };
         let arrived = Instant::now();
         let mut report = shared.lock().unwrap_or_else(PoisonError::into_inner);
         match report.round_trips.get_mut(usize::from(reply.sequence)) {

@@ -14,8 +14,8 @@ use crate::error::{During, Error, Result};
 use crate::eventually::{eventually, patience, pause};
 use crate::namespace::Namespace;
 
-/// How long after the last datagram others still count, in a cluster without delay.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after the last datagram others still count, on a machine that may stand still for seconds.
+const GRACE: Duration = Duration::from_secs(5);
 /// How often the receiver looks whether it is to stop.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -186,9 +186,17 @@ impl Shared {
 
     fn receive(&self, socket: &UdpSocket) {
         let mut buffer = [0; 4];
-        while !self.receiver_stop.load(Ordering::Relaxed) {
-            // An error is the end of the tick; anything shorter is not one of ours.
-            let Ok(4) = socket.recv(&mut buffer) else { continue };
+        loop {
+            // Asked before the look: what was there by then is counted, however late this comes.
+            let ending = self.receiver_stop.load(Ordering::Relaxed);
+            match socket.recv(&mut buffer) {
+                Ok(4) => {}
+                // Not one of ours.
+                Ok(_) => continue,
+                // The end of the tick.
+                Err(_) if ending => return,
+                Err(_) => continue,
+            }
             let number = u32::from_be_bytes(buffer) as usize;
             let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
             if arrivals.len() <= number {

@@ -44,6 +44,14 @@ disabled_plugins = [
     "io.containerd.tracing.processor.v1.otlp",
 ]
 
+# The defaults are 2 to 5 seconds, after which a shim that was not given a processor in time is
+# taken for dead.
+[timeouts]
+"io.containerd.timeout.shim.cleanup" = "60s"
+"io.containerd.timeout.shim.load" = "60s"
+"io.containerd.timeout.shim.shutdown" = "60s"
+"io.containerd.timeout.task.state" = "60s"
+
 [grpc]
 address = {grpc}
 

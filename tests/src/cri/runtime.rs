@@ -19,7 +19,7 @@ use super::supervisor::{Supervisor, SupervisorError};
 use super::{image, needs, poll};
 
 /// Time for containerd to answer after its start, and for an image to appear in CRI.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(3);
 
 /// Lines of the log that an error quotes.
 const TAIL: usize = 15;

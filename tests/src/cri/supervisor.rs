@@ -14,9 +14,9 @@ use super::poll::until;
 /// The script, handed to `sh -c`.
 const SCRIPT: &str = include_str!("supervisor.sh");
 
-/// Time for the last clean-up; the script itself gives up on a busy cgroup after about ten
+/// Time for the last clean-up; the script itself gives up on a busy cgroup after about a hundred
 /// seconds.
-const END: Duration = Duration::from_mins(1);
+const END: Duration = Duration::from_mins(5);
 
 /// Why the supervisor could not do something.
 #[derive(Debug, thiserror::Error)]

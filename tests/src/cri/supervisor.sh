@@ -90,7 +90,7 @@ remove_cgroups() {
         while [ -d "$place" ]; do
             find "$place" -depth -type d -exec rmdir {} + 2>/dev/null || :
             tries=$((tries + 1))
-            if [ "$tries" -gt 500 ]; then
+            if [ "$tries" -gt 5000 ]; then
                 echo "cannot remove the cgroup $place" >&2
                 return 1
             fi

@@ -30,11 +30,13 @@ const RATE: u64 = 16_000_000;
 /// How much is sent, in octets: half a second at that limit.
 const AMOUNT: usize = 1_000_000;
 
-/// How long it takes to send so many octets over a new connection.
+/// How long it takes to send so many octets over a new connection, from before there is one: who
+/// accepts it may be late, and find that much has come already.
 fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, octets: usize) -> Result<Duration> {
     let listener = to.run(|| TcpListener::bind((address, 0)))??;
     let server = listener.local_addr()?;
     let socket = from.run(|| Socket::new(Domain::for_address(server), Type::STREAM, None))??;
+    let start = Instant::now();
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || -> Result<()> {
             socket.connect_timeout(&server.into(), PATIENT)?;
@@ -43,8 +45,7 @@ fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, octets: usize) ->
             Ok(())
         });
         let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let start = Instant::now();
+        stream.set_read_timeout(Some(PATIENT))?;
         let mut received = Vec::with_capacity(octets);
         stream.read_to_end(&mut received)?;
         let elapsed = start.elapsed();
@@ -53,6 +54,9 @@ fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, octets: usize) ->
         Ok(elapsed)
     })
 }
+
+/// From where, to where, and to which address there.
+type Direction<'a> = (&'a Namespace, &'a Namespace, IpAddr);
 
 /// Expects that no more got through than the limit lets through in that time, and the burst.
 ///
@@ -78,21 +82,30 @@ fn each_direction_has_a_limit_of_its_own() -> Result<()> {
         let free = node.add_pod("free")?;
         let down = pod_with(node, "down", bandwidth(RATE, 0))?;
         let up = pod_with(node, "up", bandwidth(0, RATE))?;
-        let unlimited = transfer(&peer, &free, free.address(), AMOUNT)?;
+        // 50 ms at 16 Mbit/s are 100 000 octets.
+        let limited = |elapsed: Duration| is_limited(elapsed, AMOUNT, RATE, 100_000);
+        // On a busy machine one of several has to be quick; where there is a limit, none is.
+        let free_of_limits = |from: &Namespace, to: &Namespace, address: IpAddr| -> Result<()> {
+            Ok(eventually("a transfer without limits", PATIENT, || {
+                let elapsed = transfer(from, to, address, AMOUNT)?;
+                ensure!(limited(elapsed * 4).is_err(), "it took {elapsed:?}");
+                anyhow::Ok(())
+            })?)
+        };
+        free_of_limits(&peer, &free, free.address())?;
         for (pod, ingress_limited) in [(&down, true), (&up, false)] {
-            let ingress = transfer(&peer, pod, pod.address(), AMOUNT)?;
-            let egress = transfer(pod, &peer, peer.address(), AMOUNT)?;
-            let (limited, other) = if ingress_limited { (ingress, egress) } else { (egress, ingress) };
-            // 50 ms at 16 Mbit/s are 100 000 octets.
-            is_limited(limited, AMOUNT, RATE, 100_000).context(pod.name().to_owned())?;
-            ensure!(
-                limited > unlimited * 4 && limited > other * 4,
-                "{}: {limited:?} limited, {other:?} the other way, {unlimited:?} without limits",
-                pod.name()
-            );
+            let to_pod: Direction<'_> = (&peer, pod, pod.address());
+            let from_pod: Direction<'_> = (pod, &peer, peer.address());
+            let (slow, fast) = if ingress_limited { (to_pod, from_pod) } else { (from_pod, to_pod) };
             // A limit, not a wall: ten times as long would be no use to anybody.
             let wanted = Duration::from_secs_f64(AMOUNT as f64 * 8.0 / RATE as f64);
-            ensure!(limited < wanted * 10 + unlimited * 10, "{limited:?} instead of {wanted:?}");
+            let elapsed = eventually("a transfer at about the limit", PATIENT, || {
+                let elapsed = transfer(slow.0, slow.1, slow.2, AMOUNT)?;
+                ensure!(elapsed < wanted * 10, "{elapsed:?} instead of {wanted:?}");
+                anyhow::Ok(elapsed)
+            })?;
+            limited(elapsed).context(pod.name().to_owned())?;
+            free_of_limits(fast.0, fast.1, fast.2).context(pod.name().to_owned())?;
             pod.check()?;
         }
         Ok(())

@@ -11,6 +11,8 @@ use netns_testbed::traffic::Ping;
 use netns_testbed::{Binaries, Cluster, Namespace, Node, Pod, PodSpec, eventually};
 use serde_json::{Map, Value, json};
 
+use crate::cni::support::link_names;
+
 use super::{DUAL, PATIENT, Teller, UNDERLAY, ask_tcp, ask_udp, ip, ports};
 
 pub fn trials() -> Vec<Trial> {
@@ -51,11 +53,6 @@ fn pod(node: &Node, capabilities: Value) -> Result<Pod> {
     Ok(node.add_pod_with("web", PodSpec { capabilities, ..PodSpec::default() })?)
 }
 
-/// The interfaces of a node.
-fn links(node: &Node) -> Result<String> {
-    Ok(node.exec(["ip", "-o", "link"])?)
-}
-
 fn a_chained_portmap_maps() -> Result<()> {
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     chained(portmap, |cluster, node| {
@@ -82,7 +79,7 @@ fn a_chained_portmap_maps() -> Result<()> {
 fn a_chained_bandwidth_limits() -> Result<()> {
     let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
     chained(bandwidth, |_, node| {
-        let before = links(node)?;
+        let before = link_names(node)?;
         let limits = json!({"bandwidth": {"ingressRate": 16_000_000, "ingressBurst": 800_000,
             "egressRate": 16_000_000, "egressBurst": 800_000}});
         let web = pod(node, limits)?;
@@ -91,8 +88,8 @@ fn a_chained_bandwidth_limits() -> Result<()> {
         web.check()?;
         web.delete()?;
         eventually("everything to be gone", PATIENT, || {
-            let now = links(node)?;
-            ensure!(now == before, "{now} instead of {before}");
+            let now = link_names(node)?;
+            ensure!(now == before, "{now:?} instead of {before:?}");
             anyhow::Ok(())
         })?;
         Ok(())
@@ -176,9 +173,13 @@ fn sides<'a>(node: &'a Node, pod: &'a Pod) -> Result<[(&'a Namespace, &'a str); 
 fn nobody_knows_anybody(node: &Node, pod: &Pod) -> Result<()> {
     for (side, device) in sides(node, pod)? {
         for family in ["-4", "-6"] {
-            side.exec(["ip", family, "neigh", "flush", "nud", "all", "dev", device])?;
-            let left = side.exec(["ip", family, "neigh", "show", "nud", "all", "dev", device])?;
-            ensure!(!left.contains("lladdr") || left.contains("NOARP"), "{left}");
+            // What was on the way may be learned again.
+            eventually("everybody to be forgotten", PATIENT, || {
+                side.exec(["ip", family, "neigh", "flush", "nud", "all", "dev", device])?;
+                let left = side.exec(["ip", family, "neigh", "show", "nud", "all", "dev", device])?;
+                ensure!(!left.contains("lladdr") || left.contains("NOARP"), "{left}");
+                anyhow::Ok(())
+            })?;
         }
     }
     Ok(())

@@ -67,7 +67,7 @@ fn dual_stack_addresses_are_usable_at_once() -> Result<()> {
 
 /// Other nodes are found by DNS, which takes its time.
 fn reaches(pod: &Namespace, target: IpAddr) -> Result<()> {
-    let attempt = || Ping::to(target).send(pod, Duration::from_millis(200));
+    let attempt = || Ping::to(target).send(pod, Duration::from_secs(2));
     eventually(&format!("{target} to answer"), PATIENT, attempt)?;
     Ok(())
 }
@@ -167,7 +167,7 @@ fn interfaces_of_a_container_live_by_themselves() -> Result<()> {
             let gateway = first["ips"][0]["gateway"].as_str().context("a gateway")?;
             sandbox
                 .namespace
-                .exec(["ping", "-c1", "-W10", "-I", name, gateway])
+                .exec(["ping", "-c1", "-W60", "-I", name, gateway])
                 .with_context(|| name.to_owned())?;
         }
         // The first has the default route; a result tells only of what was made.

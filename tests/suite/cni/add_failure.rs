@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Need, Trial, trials};
 use netns_testbed::traffic::Ping;
-use netns_testbed::{Cluster, Node};
+use netns_testbed::{Cluster, Node, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -56,7 +56,8 @@ fn a_foreign_interface_stays() -> Result<()> {
         sandbox
             .namespace
             .ip("link add eth0 type bridge\naddr add 192.168.7.2/24 dev eth0\nlink set eth0 up\n")?;
-        let show = || sandbox.namespace.exec(["ip", "address", "show", "dev", "eth0"]);
+        // The link-local address is the kernel's, which looks for a second whether another has it.
+        let show = || sandbox.namespace.exec(["ip", "address", "show", "dev", "eth0", "scope", "global"]);
         let foreign = show()?;
         let answer = call(node, "ADD", &sandbox.attachment, &conf("1.1.0"))?;
         fails(&answer, 110, &["eth0"])?;
@@ -74,7 +75,8 @@ fn a_second_add_changes_nothing() -> Result<()> {
         let sandbox = Sandbox::new(node, "c1")?;
         let result = add(node, &sandbox.attachment, &conf("1.1.0"))?;
         let before = HostState::of(node)?;
-        let show = || sandbox.namespace.exec(["ip", "address", "show"]);
+        // The link-local address is the kernel's, which looks for a second whether another has it.
+        let show = || sandbox.namespace.exec(["ip", "-o", "address", "show", "scope", "global"]);
         let inside = show()?;
         for _ in 0..2 {
             let answer = call(node, "ADD", &sandbox.attachment, &conf("1.1.0"))?;
@@ -107,7 +109,7 @@ fn a_foreign_device_with_the_hosts_name_stays() -> Result<()> {
             ensure!(!node.exec(["ip", "-o", "link"])?.contains(&name), "{name} is still there");
             Ok(())
         };
-        netns_testbed::eventually("the device to go", PATIENT, gone)?;
+        eventually("the device to go", PATIENT, gone)?;
         node.ip(&format!("link add {name} type bridge\n"))?;
         let before = HostState::of(node)?;
         let answer = call(node, "ADD", &sandbox.attachment, &conf("1.1.0"))?;
@@ -125,6 +127,8 @@ fn state_that_cannot_be_written_is_an_io_failure() -> Result<()> {
     on_node(|node| {
         let sandbox = Sandbox::new(node, "c1")?;
         let before = HostState::of(node)?;
+        // The daemon writes there as well, and replaces what is copied below.
+        node.kill_daemon(Signal::SIGKILL)?;
         node.exec(["mount", "--bind", "/run/minionet", "/run/minionet"])?;
         node.exec(["mount", "-o", "remount,ro,bind", "/run/minionet"])?;
         let answer = call(node, "ADD", &sandbox.attachment, &conf("1.1.0"))?;
@@ -134,7 +138,7 @@ fn state_that_cannot_be_written_is_an_io_failure() -> Result<()> {
         before.returns(node)?;
 
         // No space left: a file system that has room for the facts and nothing more.
-        node.exec(["sh", "-c", "cp -a /run/minionet /run/copy && mount -t tmpfs -o nr_inodes=8,size=64k none /run/minionet && cp /run/copy/node.json /run/minionet/ && cd /run/minionet && touch 1 2 3 4 5 6 7 8 2>/dev/null; true"])?;
+        node.exec(["sh", "-c", "cp -a /run/minionet /run/copy && mount -t tmpfs -o nr_inodes=8,size=64k none /run/minionet && cp /run/copy/node.json /run/minionet/ && cd /run/minionet && ! touch 1 2 3 4 5 6 7 8 2>/dev/null"])?;
         let answer = call(node, "ADD", &sandbox.attachment, &conf("1.1.0"))?;
         fails(&answer, 5, &["/run/minionet"])?;
         node.exec(["sh", "-c", "umount /run/minionet && rm -r /run/copy"])?;

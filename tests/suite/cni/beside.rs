@@ -1,6 +1,7 @@
 //! An interface beside another that has the default route: answers leave where the question came in.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Trial, trials};
@@ -46,7 +47,7 @@ fn answers(pod: &Namespace, addresses: &[String], from: &[&Namespace]) -> Result
         for peer in from {
             let context = || format!("{} to {address}", peer.name());
             // The first packet to another node may wait for DNS.
-            let attempt = || Ping::to(address).send(peer, PATIENT / 20);
+            let attempt = || Ping::to(address).send(peer, Duration::from_secs(2));
             eventually(&context(), PATIENT, attempt)?;
             tcp_round_trip(peer, server.address(), 100_000, PATIENT).with_context(context)?;
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Need, Trial, trials};
@@ -12,9 +12,6 @@ use netns_testbed::cni::{Attachment, CniAnswer, CniCall};
 use serde_json::{Value, json};
 
 use super::support::*;
-
-/// What "at once" may mean on a busy machine.
-const SOON: Duration = Duration::from_secs(2);
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -119,7 +116,7 @@ fn version_does_not_wait_for_the_end_of_its_input() -> Result<()> {
             let answer = execute(node, "VERSION", &attachment("", ""), |command| {
                 command.stdin(reader);
             })?;
-            ensure!(answer.elapsed < SOON, "it took {:?}", answer.elapsed);
+            // A wait would have had no end.
             is_report(&answer, if input.is_empty() { "1.1.0" } else { "0.3.1" })?;
             drop(writer);
         }

@@ -9,10 +9,11 @@ use netns_testbed::cni::{Attachment, CniAnswer, CniCall};
 use netns_testbed::{Cluster, Namespace, Node, eventually};
 use serde_json::{Map, Value, json};
 
-pub use state::HostState;
+pub use state::{HostState, link_names};
 
-/// Long enough for anything on an idle or busy machine; what comes, comes in milliseconds.
-pub const PATIENT: Duration = Duration::from_secs(10);
+/// Long enough for anything, also on a machine that stands still for seconds; what comes, comes in
+/// milliseconds.
+pub const PATIENT: Duration = Duration::from_secs(60);
 
 /// Every version of the specification.
 pub const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
@@ -42,6 +43,13 @@ pub fn on_dual_stack_node(test: impl FnOnce(&Node) -> Result<()>) -> Result<()> 
 pub fn rules_are_known(node: &Node) -> Result<()> {
     let health: Value = serde_json::from_str(&node.read("/run/minionet/health.json")?)?;
     ensure!(health["rules"].as_u64().is_some_and(|rules| rules > 0), "{health}");
+    Ok(())
+}
+
+/// The daemon tells the plugin how many routes to peers there should be, a moment after it made them.
+pub fn routes_are_known(node: &Node, count: u64) -> Result<()> {
+    let health: Value = serde_json::from_str(&node.read("/run/minionet/health.json")?)?;
+    ensure!(health["peer_routes"] == count, "{health}");
     Ok(())
 }
 

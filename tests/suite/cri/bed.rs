@@ -12,8 +12,8 @@ use minionet_tests::cri::{Client, Options, Runtime};
 use netns_testbed::{Cluster, ClusterBuilder, Node, eventually};
 use tempfile::TempDir;
 
-/// Long enough for a container to start on a busy machine.
-pub const PATIENT: Duration = Duration::from_secs(30);
+/// Long enough for a container to start on a machine that stands still for seconds.
+pub const PATIENT: Duration = Duration::from_secs(90);
 
 /// A cluster with addresses of both families.
 pub fn cluster(nodes: usize) -> ClusterBuilder {

@@ -1,7 +1,6 @@
 //! A runtime that is killed, and a daemon that does not run.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use minionet_tests::cri::proto::PodSandboxConfig;
@@ -28,7 +27,7 @@ fn pods_survive_the_runtime_and_the_daemon() -> Result<()> {
         let addresses = bed.client.pod_addresses(&pods[0])?;
         let answers = || -> Result<()> {
             for address in &addresses {
-                Ping::to(address.parse()?).send(node, Duration::from_secs(2))?;
+                Ping::to(address.parse()?).send(node, PATIENT)?;
             }
             Ok(())
         };
@@ -69,11 +68,12 @@ fn a_runtime_killed_half_way_leaks_nothing() -> Result<()> {
             Ok(bed.runtime.kill()?)
         })?;
         bed.runtime.start_again()?;
+        // What fails is tried again, as kubelet does.
         for pod in bed.client.list_pod_sandbox()? {
-            bed.remove(&pod.id)?;
+            eventually("a pod to be removed", PATIENT, || bed.remove(&pod.id))?;
         }
         ensure!(bed.client.list_pod_sandbox()?.is_empty());
-        // The same pods can be started, as kubelet does.
+        // The same pods can be started.
         let first = run_past_a_lost_snapshot(&bed, &configs[0])?;
         bed.remove(&first)?;
         let pods = at_once(&configs, |config| Ok(bed.client.run_pod_sandbox(config)?))?;

@@ -48,11 +48,11 @@ fn a_pod_exchanges_traffic_with_another_minion() -> Result<()> {
 
         for (index, here) in addresses.iter().enumerate() {
             let there = far.addresses()[index];
-            let ping = || Ping::to(*here).send(&far, Duration::from_millis(500));
+            let ping = || Ping::to(*here).send(&far, Duration::from_secs(2));
             eventually("the pod to answer another minion's", PATIENT, ping)?;
             let echo = TcpEcho::start(&far, SocketAddr::new(there, 0))?;
             let port = echo.address().port();
-            let said = format!("echo through-the-overlay | nc -w 10 {there} {port}");
+            let said = format!("echo through-the-overlay | nc -w 60 {there} {port}");
             let answer = bed.exec(&container, &["sh", "-c", &said])?;
             ensure!(answer.trim() == "through-the-overlay", "{there}: {answer:?}");
         }
@@ -85,7 +85,7 @@ fn host_ports_lead_to_the_pod() -> Result<()> {
         serve(&bed, &pod, &config)?;
         for address in node.addresses() {
             for client in [cluster.external().namespace(), other.namespace(), node.namespace()] {
-                let ask = format!("busybox nc -w 2 {address} 18080 </dev/null");
+                let ask = format!("busybox nc -w 5 {address} 18080 </dev/null");
                 let served = || -> Result<()> {
                     let answer = client.exec(["sh", "-c", &ask])?;
                     ensure!(answer.trim() == "served", "{answer:?}");

@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::trials;
-use netns_testbed::{Cluster, ENVIRONMENT_FILE};
+use netns_testbed::{Cluster, ENVIRONMENT_FILE, eventually};
 use nix::sys::signal::Signal;
 
-use super::{bad, examine, examine_with, expect_in, minionetd, wait_for_answers};
+use super::{PATIENT, bad, examine, examine_with, expect_in, minionetd, wait_for_answers};
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -21,8 +21,11 @@ fn the_daemons_own_settings_are_examined() -> Result<()> {
     builder.env("MINIONET_PORT", "8472").config("pod_network = \"10.64.0.0/12\"").run(|cluster| {
         wait_for_answers(cluster)?;
         let node = cluster.node(0);
-        let text = minionetd(node, &["doctor", "--all"])?.out;
-        ensure!(text.contains("UDP port 8472 with VNI 77 is ours"), "{text}");
+        eventually("the daemon to be asked", PATIENT, || {
+            let text = minionetd(node, &["doctor", "--all"])?.out;
+            ensure!(text.contains("UDP port 8472 with VNI 77 is ours"), "{text}");
+            anyhow::Ok(())
+        })?;
         // Without the daemon, the service's file is what there is; the flag of its unit is not known.
         node.kill_daemon(Signal::SIGKILL)?;
         ensure!(node.read(ENVIRONMENT_FILE)?.contains("MINIONET_PORT=8472"));

@@ -8,7 +8,7 @@ use minionet_tests::trials;
 use netns_testbed::traffic::ContinuousPing;
 use netns_testbed::{Cluster, Fault, Garbage, Node, TcpAfterTruncation};
 
-use super::{HASTY, PATIENT, pod_per_node, wait_for_members, wait_for_queries};
+use super::{HASTY, PATIENT, everybody_reaches_everybody, pod_per_node, wait_for_members, wait_for_queries};
 
 pub fn trials() -> Vec<Trial> {
     trials![no_fault_of_dns_removes_anybody]
@@ -36,6 +36,7 @@ fn no_fault_of_dns_removes_anybody() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(3).config(HASTY).run(|cluster| {
         let pods = pod_per_node(cluster)?;
         let all: Vec<&Node> = cluster.nodes().iter().collect();
+        everybody_reaches_everybody(&pods)?;
         let ping = |from: usize, to: usize| {
             ContinuousPing::start(&pods[from], pods[to].address(), Duration::from_millis(5))
         };

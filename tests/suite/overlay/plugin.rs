@@ -66,6 +66,7 @@ fn wait_for_links(node: &Node, links: &BTreeSet<String>) -> Result<()> {
 /// Expects that nothing is left but what was there before.
 fn expect_only(before: &Traces, node: &Node) -> Result<()> {
     wait_for_links(node, &before.links)?;
+    // DEL has removed the rest itself.
     let now = traces(node)?;
     ensure!(now == *before, "{now:?} instead of {before:?}");
     Ok(())

@@ -1,14 +1,14 @@
 //! What a pod can reach, and as whom it is seen there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::trials;
+use minionet_tests::{Need, trials};
 use netns_testbed::traffic::Ping;
 use netns_testbed::{Capture, Cluster, Frame, Namespace, Packet, Pod, Transport, eventually};
 
-use super::{PATIENT, SILENCE, Server, host_end, ip};
+use super::{DEVICE, PATIENT, SILENCE, Server, host_end, ip};
 
 /// Bytes of a datagram, which fits every MTU.
 const DATAGRAM: usize = 1_000;
@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         the_same_with_ipv6,
         an_exempt_destination_sees_the_pod,
         without_masquerading_everybody_sees_the_pod,
+        what_comes_before_the_route_to_an_own_address_spoils_nothing => [Need::Program("nft")],
     ]
 }
 
@@ -43,24 +44,37 @@ impl Place<'_> {
         let server = Server::start(self.host, self.address)?;
         let capture = Capture::start(self.host, self.interface)?;
         server.exchange(pod, DATAGRAM, STREAM)?;
+        // Nothing else, as answers of DNS or the overlay's own packets.
+        let ports = [server.udp.address().port(), server.tcp.address().port()];
         let to_server = |frame: &&Frame| {
             let mut packet = frame.packet.iter();
-            packet.any(|packet| packet.destination == self.address && !is_neighbour_discovery(packet))
+            packet.any(|packet| packet.destination == self.address && is_asked(packet, ports))
         };
         // TCP is the last of what is exchanged.
         capture.wait_for("a segment", PATIENT, |frame| {
             to_server(&frame) && frame.packet.as_ref().is_some_and(|packet| packet.protocol == 6)
         })?;
-        for frame in capture.frames().iter().filter(to_server) {
+        let frames = capture.frames();
+        for protocol in [if self.address.is_ipv4() { 1 } else { 58 }, 17] {
+            let seen = |frame: &&Frame| frame.packet.iter().any(|packet| packet.protocol == protocol);
+            ensure!(frames.iter().filter(to_server).any(|frame| seen(&frame)), "no packet of {protocol}");
+        }
+        for frame in frames.iter().filter(to_server) {
             ensure!(frame.involves(self.seen), "{} expected, seen: {frame:?}", self.seen);
         }
         Ok(())
     }
 }
 
-/// Whether a packet is IPv6's way of asking who is on the link: RFC 4861, section 4.
-fn is_neighbour_discovery(packet: &Packet) -> bool {
-    packet.source.is_ipv6() && matches!(packet.transport, Transport::Icmp { kind: 133..=137, .. })
+/// Whether a packet asks a server: an echo request (RFC 792, RFC 4443 section 4.1), or one to its
+/// ports of UDP and TCP.
+fn is_asked(packet: &Packet, [udp, tcp]: [u16; 2]) -> bool {
+    match packet.transport {
+        Transport::Udp { destination, .. } => destination == udp,
+        Transport::Tcp { destination, .. } => destination == tcp,
+        Transport::Icmp { kind, .. } => kind == if packet.source.is_ipv4() { 8 } else { 128 },
+        Transport::Other => false,
+    }
 }
 
 /// The places of the issue, as a pod of node 1 finds them: `family` is 4 or 6.
@@ -144,5 +158,39 @@ fn without_masquerading_everybody_sees_the_pod() -> Result<()> {
         let pod = cluster.node(0).add_pod("web")?;
         let (host, seen) = (cluster.external(), pod.address());
         Place { what: "outside", host, address: outside, interface: "eth0", seen }.talk_from(&pod)
+    })
+}
+
+/// The kernel adds the route to an own address of IPv6 some time after the address, and forwards what
+/// comes for it before. What follows on the same connection must not be the worse for it.
+fn what_comes_before_the_route_to_an_own_address_spoils_nothing() -> Result<()> {
+    Cluster::builder("cncfdemo").nodes(2).config("pod_network = \"fd00:32::/48\"").run(|cluster| {
+        let (node, peer) = (cluster.node(0), cluster.node(1));
+        let (own, theirs) = ("fd00:32:0:1::1", ip("fd00:32:0:2::1"));
+        let bound = |host: &Namespace, address: IpAddr| host.run(|| UdpSocket::bind((address, 0)));
+        let (to, from) = (bound(node, ip(own))??, bound(peer, theirs)??);
+        to.set_read_timeout(Some(PATIENT))?;
+        from.connect(to.local_addr()?)?;
+        let route =
+            |verb| node.exec(["ip", "-6", "route", verb, "local", own, "dev", DEVICE, "table", "local"]);
+        route("del")?;
+        let capture = Capture::start(node, DEVICE)?;
+        from.send(b"early")?;
+        // It comes, and leaves again.
+        let early = |frame: &Frame| frame.packet.iter().any(|packet| packet.payload == b"early");
+        capture.wait_for("the packet", PATIENT, early)?;
+        route("add")?;
+        eventually("a packet to arrive", PATIENT, || {
+            from.send(b"late")?;
+            let mut buffer = [0; 8];
+            let (length, seen) = to.recv_from(&mut buffer)?;
+            ensure!(&buffer[..length] == b"late", "the first was not forwarded");
+            anyhow::Ok(seen)
+        })
+        .map_err(anyhow::Error::from)
+        .and_then(|seen| {
+            ensure!(seen == from.local_addr()?, "it seems to come from {seen}");
+            Ok(())
+        })
     })
 }

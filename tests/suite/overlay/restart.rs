@@ -62,6 +62,7 @@ impl Talk {
 fn restart_under_traffic(signal: Signal) -> Result<()> {
     Cluster::builder("cncfdemo").nodes(2).config(HASTY).run(|cluster| {
         let pods = pod_per_node(cluster)?;
+        everybody_reaches_everybody(&pods)?;
         let talk = Talk::start(&pods[0], &pods[1])?;
         for round in 0..3 {
             for node in cluster.nodes() {
@@ -97,6 +98,7 @@ fn a_restart_without_dns_keeps_every_peer() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(3).config(HASTY).run(|cluster| {
         let pods = pod_per_node(cluster)?;
         let node = cluster.node(0);
+        everybody_reaches_everybody(&pods)?;
         let talk = Talk::start(&pods[0], &pods[1])?;
         for fault in [Fault::Timeout, Fault::ServFail, Fault::Empty] {
             cluster.dns().set_fault(fault);

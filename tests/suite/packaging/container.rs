@@ -148,7 +148,11 @@ fn a_node_becomes_a_minion_by_the_daemonset_alone() -> Result<()> {
         anyhow::Ok(())
     })?;
     let alive = main["livenessProbe"]["httpGet"]["path"].as_str().context("a path")?;
-    ensure!(get(node, alive)?.0 == 200);
+    eventually("the daemon to say that it lives", LONG, || {
+        let (status, said) = get(node, alive)?;
+        ensure!(status == 200, "{status}: {said}");
+        anyhow::Ok(())
+    })?;
     cluster.wait_ready()?;
     everybody_reaches_everybody(&pod_per_node(&cluster)?)?;
     ensure!(node.read("/proc/sys/net/ipv4/ip_forward")?.trim() == "1");
@@ -164,7 +168,7 @@ fn a_node_becomes_a_minion_by_the_daemonset_alone() -> Result<()> {
     let config = runtime.pod("web");
     let web = client.run_pod_sandbox(&config)?;
     let shell = runtime.run_container(&web, &config, "main", &[])?;
-    let ping = ["ping", "-c", "1", &far.address().to_string()].map(str::to_owned);
+    let ping = ["ping", "-c", "1", "-W", "10", &far.address().to_string()].map(str::to_owned);
     let ping: Vec<&str> = ping.iter().map(String::as_str).collect();
     eventually("the far pod to answer", LONG, || {
         let output = client.exec_sync(&shell, &ping, LONG)?;

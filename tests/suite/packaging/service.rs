@@ -93,7 +93,10 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
     for file in
         ["/etc/cni/net.d/10-minionet.conflist", "/run/minionet/node.json", "/var/lib/minionet/node.json"]
     {
-        ensure!(node.exists(file)?, "{file} is missing");
+        eventually("a file", LONG, || {
+            ensure!(node.exists(file)?, "{file} is missing");
+            anyhow::Ok(())
+        })?;
     }
     // Tools remove the directory of networks as a whole; the daemon makes it again.
     node.exec(["rm", "-r", "/etc/cni/net.d"])?;
@@ -121,7 +124,12 @@ fn the_service_runs_with_the_rights_that_its_unit_leaves_it() -> Result<()> {
     node.write("/etc/minionet/minionet.toml", "hold_down = \"never\"\n")?;
     systemd.systemctl(["reload", SERVICE])?;
     wait_for_log(node, "the configuration stays as it was")?;
-    ensure!(systemd.property(SERVICE, "ActiveState")? == "active");
+    // A moment later it says that it does not reload any more.
+    eventually("the service to be active", LONG, || {
+        let state = systemd.property(SERVICE, "ActiveState")?;
+        ensure!(state == "active", "{state}");
+        anyhow::Ok(())
+    })?;
     systemd.systemctl(["stop", SERVICE])?;
     ensure!(systemd.property(SERVICE, "Result")? == "success", "{}", systemd.log());
     ensure!(node.exists("/run/minionet/node.json")?, "facts outlive the daemon");
@@ -167,15 +175,22 @@ fn a_daemon_that_hangs_is_restarted() -> Result<()> {
     let cluster = Cluster::builder("cncfdemo").nodes(1).start_without_daemons()?;
     let node = cluster.node(0);
     let systemd = install(node, &[])?;
-    node.write("/etc/systemd/system/minionetd.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\n")?;
+    node.write("/etc/systemd/system/minionetd.service.d/watchdog.conf", "[Service]\nWatchdogSec=10\n")?;
     systemd.systemctl(["daemon-reload"])?;
     systemd.systemctl(["start", SERVICE])?;
     wait_for_status(&systemd, "formed")?;
+    // It gives signs of life, and is left alone.
+    let sign = || systemd.property(SERVICE, "WatchdogTimestampMonotonic");
+    let first = sign()?;
+    eventually("a sign of life", LONG, || {
+        ensure!(sign()? != first, "{first}");
+        anyhow::Ok(())
+    })?;
     ensure!(systemd.property(SERVICE, "NRestarts")? == "0", "it lives: {}", systemd.log());
     let pid = systemd.property(SERVICE, "MainPID")?;
     systemd.exec(["sh", "-c", &format!("kill -STOP {pid}")])?;
     eventually("systemd to notice", LONG, || {
-        ensure!(systemd.property(SERVICE, "NRestarts")? == "1", "{}", systemd.log());
+        ensure!(systemd.property(SERVICE, "NRestarts")? != "0", "{}", systemd.log());
         anyhow::Ok(())
     })?;
     wait_for_status(&systemd, "formed")

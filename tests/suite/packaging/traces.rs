@@ -4,23 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
-use netns_testbed::{Cluster, Namespace, Node, PodSpec, eventually};
+use netns_testbed::{Cluster, Node, PodSpec, eventually};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::install::tree;
 use super::{LONG, bare};
-use crate::overlay::{PATIENT, SILENCE, everybody_reaches_everybody};
+use crate::cni::support::link_names;
+use crate::overlay::{PATIENT, everybody_reaches_everybody};
 
 /// What a host has of its own on the disk.
 const DIRECTORIES: [&str; 6] = ["/etc", "/run", "/var/lib", "/var/log", "/opt", "/usr/local"];
 
 /// What a systemd that runs there keeps for itself.
 const SYSTEMD: &str = "/run/systemd";
+
+/// How long an answer may take that comes at once, before the question is repeated.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Kernel settings that count or are made up anew with each reading.
 const UNSTEADY: [&str; 2] = ["nf_conntrack_count", "stat_refresh"];
@@ -69,6 +74,27 @@ impl Host {
         all.extend(files.0.into_iter().map(|(path, content)| (path.display().to_string(), content)));
         all.extend(files.1.into_iter().map(|(path, value)| (path.display().to_string(), value)));
         Ok(Host(all))
+    }
+
+    /// Looks at all of it when the kernel has done what it does a moment after others: it gives
+    /// interfaces link-local addresses, and addresses their routes.
+    pub fn settled(node: &Node) -> Result<Self> {
+        Ok(eventually("the kernel to be through with addresses", LONG, || {
+            let links = node.json(["ip", "-j", "-6", "addr", "show", "up"])?;
+            let local = node.exec(["ip", "-6", "route", "show", "table", "local", "type", "local"])?;
+            let mut link_local = false;
+            for link in links.as_array().context("links")? {
+                for address in link["addr_info"].as_array().into_iter().flatten() {
+                    let text = address["local"].as_str().context("an address")?;
+                    ensure!(address["tentative"].is_null(), "{address}");
+                    let route = format!("local {text} dev {}", link["ifname"].as_str().context("a name")?);
+                    ensure!(local.contains(&route), "{route} is not in {local}");
+                    link_local |= link["ifname"] == "eth0" && address["scope"] == "link";
+                }
+            }
+            ensure!(link_local, "eth0 has no link-local address: {links}");
+            Self::read(node)
+        })?)
     }
 
     /// What is not the same on another host.
@@ -128,7 +154,7 @@ fn before_the_first_start(config: &str) -> Result<(Cluster, Host)> {
     node.sysctl([("net.ipv6.conf.eth0.accept_ra", "1"), ("net.ipv4.conf.all.accept_redirects", "0")])?;
     // What the testbed keeps there, and what daemons log, is none of minionet's.
     node.write("/var/log/minionetd.log", "")?;
-    let before = Host::read(node)?;
+    let before = Host::settled(node)?;
     Ok((cluster, before))
 }
 
@@ -154,7 +180,7 @@ fn live(cluster: &Cluster) -> Result<()> {
         cluster.node(1).add_pod("far")?,
     ];
     // The peer may be a moment behind.
-    eventually("the other node to answer", LONG, || pods[0].ping(pods[2].address(), SILENCE))?;
+    eventually("the other node to answer", LONG, || pods[0].ping(pods[2].address(), SOON))?;
     everybody_reaches_everybody(&pods)?;
     pods.into_iter().try_for_each(|pod| Ok(pod.delete()?))
 }
@@ -190,13 +216,13 @@ fn cleanup_removes_what_it_announced_and_nothing_of_others() -> Result<()> {
     )?;
     node.nft("add table ip minionet\nadd chain ip minionet c\nadd table inet other\nadd chain inet other c")?;
     node.write("/etc/cni/net.d/20-other.conflist", "{}\n")?;
-    let before = Host::read(node)?;
+    let before = Host::settled(node)?;
     cluster.nodes().iter().try_for_each(Node::start_daemon)?;
     cluster.wait_ready()?;
     let pods = [node.add_pod_with("demanding", demanding())?, node.add_pod("plain")?];
     everybody_reaches_everybody(&pods)?;
     node.kill_daemon(Signal::SIGKILL)?;
-    let running = Host::read(node)?;
+    let running = Host::settled(node)?;
     let announced = node.minionetd(["cleanup", "--pods", "--dry-run"])?;
     ensure!(Host::read(node)? == running, "a dry run changed something");
     let removed = node.minionetd(["cleanup", "--pods"])?;
@@ -217,11 +243,11 @@ fn cleanup_refuses_while_the_daemon_or_pods_run() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(1).run(|cluster| {
         let node = cluster.node(0);
         let refuse = |words: &[&str], reason: &str| -> Result<()> {
-            let before = links(node)?;
+            let before = link_names(node)?;
             let words = ["cleanup"].into_iter().chain(words.iter().copied());
             let error = node.minionetd(words).unwrap_err().to_string();
             ensure!(error.contains(reason), "{error}");
-            ensure!(links(node)? == before && node.exists("/run/minionet/node.json")?);
+            ensure!(link_names(node)? == before && node.exists("/run/minionet/node.json")?);
             Ok(())
         };
         refuse(&["--pods"], "minionetd runs and would put everything back")?;
@@ -234,17 +260,13 @@ fn cleanup_refuses_while_the_daemon_or_pods_run() -> Result<()> {
             pod.vanish()?;
         }
         eventually("the kernel to remove their interfaces", LONG, || {
-            ensure!(!links(node)?.contains("mnet"));
+            ensure!(!link_names(node)?.iter().any(|name| name.starts_with("mnet")));
             anyhow::Ok(())
         })?;
         node.minionetd(["cleanup"])?;
         ensure!(!node.exists("/run/minionet")? && !node.exists("/var/lib/minionet")?);
         Ok(())
     })
-}
-
-fn links(node: &Namespace) -> Result<String> {
-    Ok(node.exec(["ip", "-o", "link", "show"])?)
 }
 
 fn settings_that_others_changed_since_are_left() -> Result<()> {

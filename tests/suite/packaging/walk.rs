@@ -170,7 +170,7 @@ fn recover(node: &Node, systemd: &Systemd, breakage: &Breakage) -> Result<()> {
 fn a_newcomer_needs_nothing_but_the_readme() -> Result<()> {
     let (cluster, systemds) = hosts(2)?;
     let (node, systemd) = (cluster.node(0), &systemds[0]);
-    let before = Host::read(node)?;
+    let before = Host::settled(node)?;
     let [mut here, mut there] = [Reader::of("README.md")?, Reader::of("README.md")?];
     let install = |reader: &mut Reader, n: usize| reader.follow("Use it", cluster.node(n), &systemds[n]);
     // The first one looks at its health until the second one answers.

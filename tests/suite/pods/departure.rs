@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_netlink::conntrack::{Conntrack, Pattern};
 use minionet_tests::{Need, trials};
@@ -26,6 +26,7 @@ fn what_the_daemon_is_yet_to_destroy_is_in_nobodys_way() -> Result<()> {
         let other = Sandbox::new(node, "c2")?;
         let before = traces(node, &sandbox)?;
         node.signal_daemon(Signal::SIGSTOP)?;
+        eventually("every thread of the daemon to stand still", PATIENT, || stands_still(node))?;
         let result = add(node, &sandbox.attachment, &conf("1.1.0"))?;
         let host_links =
             |text: &str| Ok::<_, anyhow::Error>(node.exec(["ip", "-o", "link"])?.matches(text).count());
@@ -51,6 +52,17 @@ fn what_the_daemon_is_yet_to_destroy_is_in_nobodys_way() -> Result<()> {
     })
 }
 
+/// The signal reaches a thread at its next return from the kernel (proc_pid_stat(5): T is stopped).
+fn stands_still(node: &Node) -> Result<()> {
+    let pid = node.daemon_pid().context("a daemon")?;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+        let (_, state) = stat.rsplit_once(") ").context("a state")?;
+        ensure!(state.starts_with('T'), "{stat}");
+    }
+    Ok(())
+}
+
 /// How many connections the kernel of a node remembers that an address began.
 fn remembered(node: &Node, address: IpAddr) -> Result<usize> {
     let count = || {
@@ -66,6 +78,8 @@ fn remembered(node: &Node, address: IpAddr) -> Result<usize> {
 fn connections_of_a_pod_that_left_are_forgotten() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(1).run(|cluster| {
         let node = cluster.node(0);
+        // Longer than 30 s, after which the kernel forgets a ping by itself.
+        node.sysctl([("net.netfilter.nf_conntrack_icmp_timeout", "3600")])?;
         for daemon in [true, false] {
             if !daemon {
                 node.kill_daemon(Signal::SIGKILL)?;

@@ -153,8 +153,13 @@ fn what_the_previous_commit_attached_is_checked_and_deleted() -> Result<()> {
 
         upgrade()?;
         node.kill_daemon(Signal::SIGTERM)?;
+        let report = || node.exec(["stat", "--format=%i", "/run/minionet/health.json"]);
+        let former = report()?;
         node.start_daemon()?;
-        eventually("the new daemon to be ready", PATIENT, || rules_are_known(node))?;
+        eventually("the new daemon to tell of its rules", PATIENT, || {
+            ensure!(report()? != former, "the report is the former daemon's");
+            rules_are_known(node)
+        })?;
 
         // The daemon collects what the other version's plugin made, and only what is dead.
         node.unbind_pod("vanishing")?;

@@ -9,7 +9,8 @@ use minionet_core::probe::view::{Agreement, PathState};
 use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, eventually};
 
-use super::{PATIENT, RESULTS, cluster, opinion, results, wait};
+use super::{PATIENT, RESULTS, cluster, results, wait};
+use crate::robust::wait_for_log;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -55,9 +56,9 @@ fn a_long_way_shows_in_the_round_trip() -> Result<()> {
         for (of, about) in [(0, 1), (1, 0)] {
             let long = |p: &minionet_core::probe::view::PeerProbe| {
                 p.rtt.is_some_and(|rtt| rtt.smoothed >= 40_000 && rtt.last >= 40_000)
+                    && p.state == Liveness::Alive
             };
-            let peer = wait(cluster, of, about, "far away", long)?;
-            ensure!(peer.state == Liveness::Alive, "{peer:?}");
+            wait(cluster, of, about, "far away", long)?;
         }
         Ok(())
     })
@@ -74,10 +75,10 @@ fn a_peer_that_is_cut_off_is_dead_and_nothing_is_removed() -> Result<()> {
         let dead = wait(cluster, 1, 0, "dead", |p| p.state == Liveness::Dead)?;
         ensure!(dead.lost >= 5 && dead.last_reply.is_some(), "{dead:?}");
         wait(cluster, 0, 1, "dead", |p| p.state == Liveness::Dead)?;
-        ensure!(opinion(cluster, 1, 2)?.state == Liveness::Alive, "the other half is well");
+        // A busy machine may let it look otherwise for a moment.
+        wait(cluster, 1, 2, "alive, in the other half", |p| p.state == Liveness::Alive)?;
         ensure!(routes(1)? == before, "a route was removed");
-        let log = cluster.node(1).log()?;
-        ensure!(log.contains("172.20.0.1 does not answer through the tunnel any more"), "{log}");
+        wait_for_log(cluster.node(1), &["172.20.0.1 does not answer through the tunnel any more"])?;
 
         cluster.heal()?;
         wait(cluster, 1, 0, "alive again", |p| p.state == Liveness::Alive)?;

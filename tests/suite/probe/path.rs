@@ -1,13 +1,14 @@
 //! The largest packet that passes.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use libtest_mimic::Trial;
 use minionet_core::membership::Liveness;
 use minionet_core::probe::view::PathState;
 use minionet_tests::{Need, trials};
 use netns_testbed::Node;
 
-use super::{cluster, opinion, wait};
+use super::{cluster, wait};
+use crate::robust::wait_for_log;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -27,23 +28,28 @@ const NARROW: &str = "table inet narrow {
 
 fn packets_that_vanish_for_their_size_are_found_out() -> Result<()> {
     cluster().run(|cluster| {
-        wait(cluster, 0, 1, "at full size", |p| p.path == PathState::Full)?;
+        let full = |of: usize, about: usize| {
+            wait(cluster, of, about, "at full size", |p| {
+                p.path == PathState::Full && p.path_mtu == Some(1450)
+            })
+        };
+        for (of, about) in [(0, 1), (2, 1), (1, 0), (0, 2)] {
+            full(of, about)?;
+        }
         cluster.node(1).nft(NARROW)?;
         // 1400 octets outside, less 50 for the encapsulation.
         for of in [0, 2] {
-            let peer = wait(cluster, of, 1, "limited to 1350", |p| {
-                p.path == PathState::Limited && p.path_mtu == Some(1350)
+            wait(cluster, of, 1, "limited to 1350", |p| {
+                p.path == PathState::Limited && p.path_mtu == Some(1350) && p.state == Liveness::Alive
             })?;
-            ensure!(peer.state == Liveness::Alive, "{peer:?}");
         }
         // The other direction, and the other peer, are as they were.
-        ensure!(opinion(cluster, 1, 0)?.path_mtu == Some(1450));
-        ensure!(opinion(cluster, 0, 2)?.path_mtu == Some(1450));
-        let log = cluster.node(0).log()?;
-        ensure!(log.contains("packets to 172.20.0.2 pass only up to 1350 of 1450 octets"), "{log}");
+        full(1, 0)?;
+        full(0, 2)?;
+        wait_for_log(cluster.node(0), &["packets to 172.20.0.2 pass only up to 1350 of 1450 octets"])?;
 
         cluster.node(1).nft("delete table inet narrow")?;
-        wait(cluster, 0, 1, "at full size again", |p| p.path == PathState::Full)?;
+        full(0, 1)?;
         Ok(())
     })
 }
@@ -60,7 +66,6 @@ fn routers_that_fragment_are_no_limit() -> Result<()> {
     cluster.router().ip("link set eth1 mtu 1300")?;
     cluster.nodes().iter().try_for_each(Node::start_daemon)?;
     cluster.wait_ready()?;
-    let peer = wait(&cluster, 0, 1, "at full size", |p| p.path == PathState::Full)?;
-    ensure!(peer.path_mtu == Some(1450), "{peer:?}");
+    wait(&cluster, 0, 1, "at full size", |p| p.path == PathState::Full && p.path_mtu == Some(1450))?;
     Ok(())
 }

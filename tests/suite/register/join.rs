@@ -5,7 +5,9 @@ use minionet_tests::{Need, Trial, trials};
 use netns_testbed::{Cluster, Tables, eventually};
 
 use super::server::Server;
-use super::{LONG, NAME, addresses, cluster, pods_talk, start, wait_for_log, wait_for_records, with};
+use super::{
+    LONG, NAME, addresses, cluster, command, pods_talk, start, wait_for_log, wait_for_records, with,
+};
 use crate::overlay::{DEVICE, wait_for_members};
 
 pub fn trials() -> Vec<Trial> {
@@ -36,10 +38,16 @@ fn an_empty_zone_of_bind_is_filled() -> Result<()> {
         ensure!(lease.starts_with("\"minionet id="), "the lease says {lease}");
         let ttl = server.dig(&["+noall", "+answer", NAME, "A"])?;
         ensure!(ttl.lines().all(|line| line.split_whitespace().nth(1) == Some("1")), "{ttl}");
-        let report = cluster.node(0).read("/run/minionet/register.json")?;
-        for part in ["\"server\": \"198.51.100.1:53\"", "\"address\": \"172.20.0.1\"", "\"trouble\": null"] {
-            ensure!(report.contains(part), "{part} is not in {report}");
-        }
+        // The file follows the acknowledgement.
+        eventually("the report", LONG, || {
+            let report = cluster.node(0).read("/run/minionet/register.json")?;
+            for part in
+                ["\"server\": \"198.51.100.1:53\"", "\"address\": \"172.20.0.1\"", "\"trouble\": null"]
+            {
+                ensure!(report.contains(part), "{part} is not in {report}");
+            }
+            anyhow::Ok(())
+        })?;
         Ok(())
     })
 }
@@ -49,7 +57,7 @@ fn an_empty_zone_of_knot_is_filled() -> Result<()> {
         let server = Server::knot(cluster.external())?;
         form(cluster, &server)?;
         let node = cluster.node(2);
-        node.minionetd(["deregister", "--cluster-name", "cncfdemo"])?;
+        command(node, &["deregister"])?;
         wait_for_records(&server, &addresses(&cluster.nodes()[..2]))?;
         ensure!(server.lease(node.address())?.is_empty(), "the lease is left");
         wait_for_members(&[cluster.node(0), cluster.node(1)], &[1, 2])

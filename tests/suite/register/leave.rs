@@ -6,7 +6,9 @@ use netns_testbed::eventually;
 use nix::sys::signal::Signal;
 
 use super::server::Server;
-use super::{LONG, NAME, addresses, cluster, pods_talk, start, wait_for_log, wait_for_records, with};
+use super::{
+    LONG, NAME, addresses, cluster, command, pods_talk, start, wait_for_log, wait_for_records, with,
+};
 use crate::overlay::wait_for_members;
 
 pub fn trials() -> Vec<Trial> {
@@ -24,7 +26,7 @@ fn a_node_that_leaves_is_forgotten_and_can_return() -> Result<()> {
         wait_for_records(&server, &addresses(cluster.nodes()))?;
         let (node, others) = (cluster.node(2), [cluster.node(0), cluster.node(1)]);
 
-        let said = node.minionetd(["deregister", "--cluster-name", "cncfdemo"])?;
+        let said = command(node, &["deregister"])?;
         ensure!(said.contains("172.20.0.3 is not in minions.cncfdemo.k8s. any more"), "it said {said}");
         ensure!(!server.addresses(NAME)?.contains(&node.address()), "the record is there");
         ensure!(server.lease(node.address())?.is_empty(), "the lease is there");
@@ -37,15 +39,15 @@ fn a_node_that_leaves_is_forgotten_and_can_return() -> Result<()> {
         wait_for_log(node, &["this node was taken out of DNS"])?;
         ensure!(!server.addresses(NAME)?.contains(&node.address()), "it registered again by itself");
         // To leave twice is no error.
-        node.minionetd(["deregister", "--cluster-name", "cncfdemo"])?;
+        command(node, &["deregister"])?;
 
-        node.minionetd(["register", "--cluster-name", "cncfdemo"])?;
+        command(node, &["register"])?;
         wait_for_records(&server, &addresses(cluster.nodes()))?;
         pods_talk(cluster)?;
 
         // Another node takes it out; it lives, and comes back.
         let lease = server.lease(node.address())?;
-        others[0].minionetd(["deregister", "172.20.0.3", "--cluster-name", "cncfdemo"])?;
+        command(others[0], &["deregister", "172.20.0.3"])?;
         eventually("the node to come back", LONG, || {
             let now = server.lease(node.address())?;
             ensure!(!now.is_empty() && now != lease, "its lease is {now:?}");
@@ -99,9 +101,9 @@ fn a_former_address_that_is_anothers_now_stays() -> Result<()> {
         let lease = server.lease(node.address())?;
         // The old one believes that the record is its own.
         node.write("/var/lib/minionet/registered.json", &ledger)?;
-        let error = node.minionetd(["deregister", "--cluster-name", "cncfdemo"]).unwrap_err().to_string();
+        let error = command(node, &["deregister"]).unwrap_err().to_string();
         ensure!(error.contains("belongs to another node by now"), "{error}");
-        node.minionetd(["register", "--cluster-name", "cncfdemo"])?;
+        command(node, &["register"])?;
         // It has another address by now, and starts.
         node.ip("addr del 172.20.0.2/24 dev eth0\naddr add 172.20.0.9/24 dev eth0\n\
              route add default via 172.20.0.254 dev eth0\n")?;

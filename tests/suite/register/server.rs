@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 
 use anyhow::{Context, Result, ensure};
-use netns_testbed::{Host, eventually};
+use netns_testbed::{Host, catches, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -133,7 +133,8 @@ impl<'a> Server<'a> {
     /// Asks the server: dig(1).
     pub fn dig(&self, words: &[&str]) -> Result<String> {
         let at = format!("@{}", self.address);
-        Ok(self.host.exec(["dig", "+tcp", "+time=1", "+tries=1", &at].iter().chain(words))?)
+        // Where nobody listens, that is told at once.
+        Ok(self.host.exec(["dig", "+tcp", "+time=10", "+tries=2", &at].iter().chain(words))?)
     }
 
     /// Changes the zone by hand: nsupdate(1).
@@ -146,6 +147,10 @@ impl<'a> Server<'a> {
 
     /// Makes the server read its files again.
     pub fn reload(&self) -> Result<()> {
+        // Until it listens for the signal it would end by it.
+        eventually("the server to listen for signals", LONG, || {
+            if catches(self.child.id(), Signal::SIGHUP) { Ok(()) } else { Err("not yet") }
+        })?;
         self.signal(Signal::SIGHUP)
     }
 

@@ -51,7 +51,9 @@ fn a_failure_and_its_end_are_told() -> Result<()> {
             ensure!(!text.contains("minionet_registration_last_success"), "{text}");
             anyhow::Ok(())
         })?;
-        expect_finding(node, "registration", "warning", &["the key file", "tsig-keygen"])?;
+        eventually("the doctor to tell", LONG, || {
+            expect_finding(node, "registration", "warning", &["the key file", "tsig-keygen"])
+        })?;
         give_key(node, &key_file(SECRET))?;
         eventually("the success to be told", LONG, || {
             let report = report(node)?;

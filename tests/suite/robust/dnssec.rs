@@ -6,7 +6,9 @@ use std::process::Child;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use minionet_tests::{Need, trials};
-use netns_testbed::{Cluster, DOMAIN, Host, eventually};
+use netns_testbed::{Cluster, DOMAIN, Host, catches, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{LONG, Traffic, all, print, wait_for_exactly, wait_for_log};
 use crate::overlay::{everybody_reaches_everybody, ip, pod_per_node};
@@ -75,8 +77,15 @@ impl<'a> Bind<'a> {
         command.args(["-g", "-n", "1", "-c", &format!("{DIRECTORY}/named.conf")]);
         let log = host.run(|| std::fs::File::create("/var/log/named.log"))?.context("make a log")?;
         command.stderr(log.try_clone()?).stdout(log);
-        let child = host.spawn(command)?;
-        Ok((Self { host, child, name }, anchor))
+        let bind = Self { host, child: host.spawn(command)?, name };
+        // Until then it would end by the signal that makes it read its zone again.
+        eventually("BIND to run", LONG, || {
+            let log = host.read("/var/log/named.log")?;
+            ensure!(log.lines().any(|line| line.trim_end().ends_with(" running")), "{log}");
+            ensure!(catches(bind.child.id(), Signal::SIGHUP), "it does not listen for signals");
+            anyhow::Ok(())
+        })?;
+        Ok((bind, anchor))
     }
 
     /// Serves these addresses, signed for so long, as dnssec-signzone(1) writes it.
@@ -93,11 +102,7 @@ impl<'a> Bind<'a> {
     /// Serves a zone as it is.
     fn serve(&self, zone: String) -> Result<()> {
         self.host.write(format!("{DIRECTORY}/served"), zone)?;
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.child.id() as i32),
-            nix::sys::signal::Signal::SIGHUP,
-        )
-        .context("make the server read its zone")
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGHUP).context("make the server read its zone")
     }
 }
 
@@ -156,7 +161,7 @@ fn play(cluster: &Cluster) -> Result<()> {
     let (bind, _) = Bind::start(cluster.external(), cluster.dns_name())?;
     bind.sign(&others, "now+1d")?;
     let node = cluster.node(0);
-    node.kill_daemon(nix::sys::signal::Signal::SIGKILL)?;
+    node.kill_daemon(Signal::SIGKILL)?;
     node.write("/var/log/minionetd.log", "")?;
     node.start_daemon()?;
     wait_for_log(node, &["WARN", "the peers stay as they are"])?;

@@ -9,7 +9,7 @@ use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, Tables, eventually};
 use nix::sys::signal::Signal;
 
-use super::{LONG, print};
+use super::{LONG, print, wait_for_log};
 use crate::overlay::{DEVICE, PATIENT, everybody_reaches_everybody, pod_per_node, tables_for};
 
 /// No audit, and no answer of DNS that is anything new: only notifications are left to repair.
@@ -237,8 +237,7 @@ fn lost_notifications_are_made_up_for() -> Result<()> {
         node.signal_daemon(Signal::SIGCONT)?;
         eventually("the repair", LONG, holds)?;
         print(&format!("drift: {:.1} ms after lost notifications", start.elapsed().as_secs_f64() * 1e3));
-        let log = node.log()?;
-        ensure!(log.contains("notifications were lost"), "none were lost: {log}");
+        wait_for_log(node, &["notifications were lost"])?;
         // And what happens later is noticed as before.
         node.ip("route del 10.32.3.0/24")?;
         eventually("another repair", LONG, holds)?;
@@ -256,10 +255,15 @@ fn repair(node: &Node, daemon: Daemon, damage: &[&str], expected: &State) -> Res
         anyhow::Ok(())
     })?;
     let took = start.elapsed();
-    // A repair that goes on for ever would show as changes that follow this one.
-    let changes = |log: String| log.lines().filter(|line| line.contains("kernel:")).count();
-    let before = changes(node.log()?);
-    ensure!(State::read(node)? == *expected, "it was right for a moment only");
-    ensure!(changes(node.log()?) == before, "the repair goes on: {}", node.log()?);
+    // A repair that goes on for ever would show as changes that follow this one. The last of them
+    // may be told after it was seen.
+    let changes = || Ok::<_, anyhow::Error>(node.log()?.matches("kernel:").count());
+    let right = eventually("the repair to end", PATIENT, || {
+        let before = changes()?;
+        let right = State::read(node)? == *expected;
+        ensure!(!right || changes()? == before, "the repair goes on: {}", node.log()?);
+        anyhow::Ok(right)
+    })?;
+    ensure!(right, "it was right for a moment only");
     Ok(took)
 }

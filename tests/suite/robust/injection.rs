@@ -7,10 +7,11 @@ use etherparse::PacketBuilder;
 use libtest_mimic::Trial;
 use minionet_core::addr::MacAddr;
 use minionet_tests::{Need, trials};
+use netns_testbed::traffic::Ping;
 use netns_testbed::{Capture, Cluster, Frame, Namespace, Pod, eventually};
 
 use super::counted;
-use crate::overlay::{DEVICE, PATIENT, PORT, ip, pod_per_node};
+use crate::overlay::{DEVICE, PATIENT, PORT, SILENCE, ip, pod_per_node};
 
 /// The comments of the rules that drop.
 const NOT_A_MEMBER: &str = "not a member";
@@ -187,7 +188,7 @@ fn a_foreign_network_on_the_same_port_is_left_alone_and_kept_out() -> Result<()>
                 host.addresses()[0],
             ))?;
         }
-        netns_testbed::traffic::Ping::to(ip("192.0.2.1")).send(other, PATIENT)?;
+        eventually("the other tunnel to carry", PATIENT, || Ping::to(ip("192.0.2.1")).send(other, SILENCE))?;
         ensure!(counted(target, OF_ANOTHER)? > 10, "it was not counted");
         ensure!(counted(target, NOT_A_MEMBER)? == before, "packets of others were dropped");
         pods[0].ping(pods[1].address(), PATIENT)?;

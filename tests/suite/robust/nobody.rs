@@ -44,8 +44,10 @@ fn a_pod_is_refused_what_no_node_owns() -> Result<()> {
         let gone = pods[2].addresses();
         cluster.leave(2)?;
         eventually("the peer to be gone", LONG, || {
-            let routes = node.exec(["ip", "route", "show", "10.32.3.0/24"])?;
-            ensure!(routes.is_empty(), "{routes}");
+            for (family, block) in [("-4", "10.32.3.0/24"), ("-6", "fd00:32:0:3::/64")] {
+                let routes = node.exec(["ip", family, "route", "show", block])?;
+                ensure!(routes.is_empty(), "{routes}");
+            }
             anyhow::Ok(())
         })?;
         let before: Vec<usize> = wires.iter().map(|wire| wire.frames().len()).collect();

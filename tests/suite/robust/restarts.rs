@@ -8,7 +8,7 @@ use netns_testbed::{Binaries, Cluster};
 use nix::sys::signal::Signal;
 
 use super::{LONG, Traffic, all, print, wait_for_exactly, wait_for_log};
-use crate::overlay::{pod_per_node, wait_for_queries};
+use crate::overlay::{everybody_reaches_everybody, pod_per_node, wait_for_queries};
 
 /// Of both nodes together.
 const RESTARTS: usize = 100;
@@ -29,6 +29,7 @@ fn a_hundred_restarts_cost_no_packet() -> Result<()> {
     Cluster::builder("cncfdemo").nodes(2).config(CONFIG).run(|cluster| {
         let pods = pod_per_node(cluster)?;
         wait_for_exactly(&all(cluster), &[1, 2])?;
+        everybody_reaches_everybody(&pods)?;
         let traffic = Traffic::circle(&pods, RATE)?;
         for round in 0..RESTARTS {
             let node = cluster.node(round % 2);
@@ -61,6 +62,7 @@ fn an_upgrade_and_the_way_back_cost_no_packet() -> Result<()> {
     let builder = Cluster::builder("cncfdemo").nodes(2).config(CONFIG);
     builder.binaries(Binaries::in_directory(installed.directory())).run(|cluster| {
         let pods = pod_per_node(cluster)?;
+        everybody_reaches_everybody(&pods)?;
         let traffic = Traffic::circle(&pods, RATE)?;
         // Forth and back again: each node runs with a newer and with an older one.
         for programs in [current.directory(), &previous, current.directory()] {

@@ -6,7 +6,7 @@ use netns_testbed::{Node, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{PATIENT, cluster};
+use super::{PATIENT, cluster, report};
 use crate::overlay::wait_for_queries;
 
 const STATE: &str = "/run/minionet/state.json";
@@ -19,9 +19,8 @@ fn state(node: &Node) -> Result<Value> {
     Ok(serde_json::from_str(&node.read(STATE)?)?)
 }
 
-/// How many answers of DNS it tells of.
-fn replies(node: &Node) -> Result<u64> {
-    let state = state(node)?;
+/// How many answers of DNS a state or a report tells of.
+fn replies(state: &Value) -> Result<u64> {
     let kinds = state["dns"]["replies"].as_object().context("replies")?;
     Ok(kinds.values().filter_map(Value::as_u64).sum())
 }
@@ -50,10 +49,14 @@ fn the_state_is_written_when_something_changes_and_at_the_end() -> Result<()> {
             anyhow::Ok(())
         })?;
         ensure!(inode(node)? != last);
-        let before = replies(node)?;
-        wait_for_queries(cluster, 8)?;
+        let before = replies(&state(node)?)?;
+        eventually("more answers than are written", PATIENT, || {
+            let now = replies(&report(node)?)?;
+            ensure!(now > before, "{now} after {before}");
+            anyhow::Ok(())
+        })?;
         ensure!(node.kill_daemon(Signal::SIGTERM)?.success());
-        ensure!(replies(node)? > before, "the end is not in it");
+        ensure!(replies(&state(node)?)? > before, "the end is not in it");
         ensure!(!node.exists("/run/minionet/minionetd.sock")?, "the socket stays");
         Ok(())
     })

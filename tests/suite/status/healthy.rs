@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use minionet_tests::{Trial, trials};
-use netns_testbed::{Node, PodSpec, eventually};
+use netns_testbed::{Node, Pod, PodSpec, eventually};
 use serde_json::{Value, json};
 
 use super::{PATIENT, call, cluster, peer, report, text};
@@ -37,44 +37,48 @@ fn a_healthy_node_shows_everything_in_80_columns() -> Result<()> {
         let capabilities = [("portMappings".to_owned(), ports)].into_iter().collect();
         let pod = node.add_pod_with("web", PodSpec { capabilities, ..PodSpec::default() })?;
         measured(node)?;
-        let (text, status) = text(node, &["status"])?;
-        ensure!(status == 0, "exit status {status}: {text}");
-        for line in text.lines() {
-            ensure!(line.chars().count() <= 80, "wider than 80: {line}");
-        }
-        ensure!(!text.contains('\x1b'), "colours in a pipe: {text:?}");
-        ensure!(
-            text.starts_with("well     nothing is wrong; 2 of 2 peers answer through the tunnel\n"),
-            "{text}"
-        );
-        for part in [
-            "cluster   cncfdemo\n",
-            "the overlay is formed\n",
-            "node      172.20.0.1 on eth0, the local address that DNS lists\n",
-            "pods 10.32.1.0/24 via 10.32.1.1, MTU 1450\n",
-            "plan      nodes 172.20.0.0/24; pods 10.32.0.0/12 in /24\n",
-            "device    minionet, VNI 4097, port 4789, MAC 0e:6d:00:00:00:01, MTU 1450\n",
-            "kernel    device as it should be, nft table there, routes 2 of 2\n",
-            "dns       minions.cncfdemo.k8s.: 3 records, TTL 1 s, answered ",
-            "a peer goes after 1 answer and 0 s without it\n",
-            "PEER        POD CIDR      STATE   SINCE",
-        ] {
-            ensure!(text.contains(part), "{text} lacks {part:?}");
-        }
-        for address in ["172.20.0.2  10.32.2.0/24", "172.20.0.3  10.32.3.0/24"] {
-            let row = text.lines().find(|line| line.starts_with(address)).context("a row")?;
-            let cells: Vec<&str> = row.split_whitespace().collect();
-            ensure!(cells[2] == "active" && cells[5] == "yes", "{row}");
-            ensure!(row.ends_with(&format!("1450  {}", env!("CARGO_PKG_VERSION"))), "{row}");
-        }
-        let row = text.lines().find(|line| line.contains(&pod.address().to_string())).context("the pod")?;
-        ensure!(row.contains("web") && row.contains("tcp 8080 -> 80"), "{row}");
-        let (peers, status) = super::text(node, &["peers"])?;
-        ensure!(status == 0 && peers.lines().count() == 3 && peers.starts_with("PEER"), "{peers}");
-        let (pods, status) = super::text(node, &["pods"])?;
-        ensure!(status == 0 && pods.lines().count() == 2 && pods.starts_with("POD"), "{pods}");
-        Ok(())
+        Ok(eventually("all of it to be shown", PATIENT, || everything_is_shown(node, &pod))?)
     })
+}
+
+fn everything_is_shown(node: &Node, pod: &Pod) -> Result<()> {
+    let (text, status) = text(node, &["status"])?;
+    ensure!(status == 0, "exit status {status}: {text}");
+    for line in text.lines() {
+        ensure!(line.chars().count() <= 80, "wider than 80: {line}");
+    }
+    ensure!(!text.contains('\x1b'), "colours in a pipe: {text:?}");
+    ensure!(
+        text.starts_with("well     nothing is wrong; 2 of 2 peers answer through the tunnel\n"),
+        "{text}"
+    );
+    for part in [
+        "cluster   cncfdemo\n",
+        "the overlay is formed\n",
+        "node      172.20.0.1 on eth0, the local address that DNS lists\n",
+        "pods 10.32.1.0/24 via 10.32.1.1, MTU 1450\n",
+        "plan      nodes 172.20.0.0/24; pods 10.32.0.0/12 in /24\n",
+        "device    minionet, VNI 4097, port 4789, MAC 0e:6d:00:00:00:01, MTU 1450\n",
+        "kernel    device as it should be, nft table there, routes 2 of 2\n",
+        "dns       minions.cncfdemo.k8s.: 3 records, TTL 1 s, answered ",
+        "a peer goes after 1 answer and 0 s without it\n",
+        "PEER        POD CIDR      STATE   SINCE",
+    ] {
+        ensure!(text.contains(part), "{text} lacks {part:?}");
+    }
+    for address in ["172.20.0.2  10.32.2.0/24", "172.20.0.3  10.32.3.0/24"] {
+        let row = text.lines().find(|line| line.starts_with(address)).context("a row")?;
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        ensure!(cells[2] == "active" && cells[5] == "yes", "{row}");
+        ensure!(row.ends_with(&format!("1450  {}", env!("CARGO_PKG_VERSION"))), "{row}");
+    }
+    let row = text.lines().find(|line| line.contains(&pod.address().to_string())).context("the pod")?;
+    ensure!(row.contains("web") && row.contains("tcp 8080 -> 80"), "{row}");
+    let (peers, status) = super::text(node, &["peers"])?;
+    ensure!(status == 0 && peers.lines().count() == 3 && peers.starts_with("PEER"), "{peers}");
+    let (pods, status) = super::text(node, &["pods"])?;
+    ensure!(status == 0 && pods.lines().count() == 2 && pods.starts_with("POD"), "{pods}");
+    Ok(())
 }
 
 /// Keys with the kinds of their values, as in the file that the unit tests compare with.

@@ -70,6 +70,12 @@ impl<'a> Prometheus<'a> {
         ensure!(!self.query(expression)?.trim().is_empty(), "nothing for {expression}");
         Ok(())
     }
+
+    /// A scrape that takes too long, as on a busy machine, makes all series of its target stale until
+    /// the next.
+    fn wait_for(&self, expression: &str) -> Result<()> {
+        Ok(eventually(&format!("series for {expression}"), PATIENT, || self.has(expression))?)
+    }
 }
 
 /// The expressions of the dashboard, for all nodes.
@@ -128,12 +134,11 @@ fn whatever_is_asked_is_there() -> Result<()> {
         asked.dedup();
         ensure!(asked.len() > 40, "{asked:?}");
         for selector in asked.iter().filter(|selector| !SOMETIMES.iter().any(|s| selector.starts_with(s))) {
-            prometheus.has(selector)?;
+            prometheus.wait_for(selector)?;
         }
         let alerts = RULES.lines().filter(|line| line.trim().starts_with("- alert: ")).count();
-        prometheus.has(&format!("prometheus_rule_group_rules == {alerts}"))?;
-        prometheus.has("prometheus_rule_evaluations_total > 0")?;
-        prometheus.has("prometheus_rule_evaluation_failures_total == 0")?;
-        Ok(())
+        prometheus.wait_for(&format!("prometheus_rule_group_rules == {alerts}"))?;
+        prometheus.wait_for("prometheus_rule_evaluations_total > 0")?;
+        prometheus.wait_for("prometheus_rule_evaluation_failures_total == 0")
     })
 }

@@ -118,6 +118,10 @@ fn too_large_packets_get_no_reply() -> Result<()> {
 fn a_continuous_ping_names_the_requests_that_were_lost() -> Result<()> {
     let (_switch, hosts) = hosts(2)?;
     let interval = std::time::Duration::from_millis(2);
+    // While a neighbour is asked for, only so many packets wait.
+    for target in ["192.0.2.2", "2001:db8::2"].map(ip) {
+        eventually("an answer", PATIENT, || Ping::to(target).send(&hosts[0], SILENCE))?;
+    }
     let ping = ContinuousPing::start(&hosts[0], ip("192.0.2.2"), interval)?;
     ping.wait_for_replies(5, PATIENT)?;
     let link = hosts[1].link("eth0")?;

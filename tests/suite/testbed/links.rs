@@ -38,23 +38,24 @@ fn loss_is_a_share_of_the_frames() -> Result<()> {
     link.set_loss(0.0, 1.0)?;
     ensure!(Ping::to(ip("192.0.2.2")).send(&hosts[0], SILENCE).is_err());
     link.set_loss(0.0, 0.0)?;
-    Ping::to(ip("192.0.2.2")).send(&hosts[0], PATIENT)?;
+    // Again and again: while all was lost, the neighbour may have been given up.
+    eventually("an answer again", PATIENT, || Ping::to(ip("192.0.2.2")).send(&hosts[0], SILENCE))?;
     Ok(())
 }
 
 fn rate_limits_a_transfer() -> Result<()> {
     let (_switch, hosts) = hosts(2)?;
     let echo = TcpEcho::start(&hosts[1], (ip("192.0.2.2"), 7).into())?;
-    hosts[1].link("eth0")?.set_rate(Some(20_000_000))?;
+    hosts[1].link("eth0")?.set_rate(Some(4_000_000))?;
     let start = Instant::now();
     tcp_round_trip(&hosts[0], echo.address(), 500_000, PATIENT)?;
-    // 500 kB are 4 Mbit: 200 ms at 20 Mbit/s, less what the bucket lets through at once.
-    ensure!(start.elapsed() > Duration::from_millis(150), "it took {:?}", start.elapsed());
+    // 500 kB are 4 Mbit: 1 s at 4 Mbit/s, less what the bucket lets through at once.
+    ensure!(start.elapsed() > Duration::from_millis(800), "it took {:?}", start.elapsed());
 
     hosts[1].link("eth0")?.set_rate(None)?;
     eventually("full speed again", PATIENT, || {
         match tcp_round_trip(&hosts[0], echo.address(), 500_000, PATIENT) {
-            Ok(time) if time < Duration::from_millis(150) => Ok(()),
+            Ok(time) if time < Duration::from_millis(800) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })?;
@@ -66,6 +67,8 @@ fn delay_adds_to_the_round_trip_and_spares_the_contents() -> Result<()> {
     let link = hosts[1].link("eth0")?;
     for target in ["192.0.2.2", "2001:db8::2"].map(ip) {
         link.set_delay(Duration::from_millis(30))?;
+        // The new port of the bridge forwards when the kernel has looked after its carrier.
+        eventually("an answer through the relay", PATIENT, || Ping::to(target).send(&hosts[0], SILENCE))?;
         let delayed = Ping::to(target).send(&hosts[0], PATIENT)?;
         ensure!(delayed >= Duration::from_millis(60), "{target} answered after {delayed:?}");
 
@@ -88,7 +91,10 @@ fn a_partition_separates_groups_until_it_heals() -> Result<()> {
     ensure!(!reaches(0, "192.0.2.2", SILENCE) && !reaches(1, "192.0.2.1", SILENCE));
     ensure!(reaches(0, "192.0.2.3", PATIENT) && reaches(1, "192.0.2.3", PATIENT), "host3 is in no group");
     switch.heal()?;
-    ensure!(reaches(0, "192.0.2.2", PATIENT));
+    // Again and again: meanwhile the neighbour may have been given up.
+    eventually("the other group to be heard", PATIENT, || {
+        Ping::to(ip("192.0.2.2")).send(&hosts[0], SILENCE)
+    })?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use minionet_tests::{Need, trials};
 use netns_testbed::{Cluster, Node, Pod, eventually};
 use nix::sys::signal::Signal;
 
-use super::{LOST, PATIENT, expect_reached, trace, wait_for_answers};
+use super::{LOST, PATIENT, expect_reached, wait_for_answers, wait_for_trace};
 
 pub fn trials() -> Vec<Trial> {
     trials![the_hop_that_loses_is_named => [Need::Program("nft")]]
@@ -229,22 +229,19 @@ fn the_hop_that_loses_is_named() -> Result<()> {
         expect_reached(bed.near, &address, 12)?;
         for loss in LOSSES {
             (loss.break_it)(&bed).with_context(|| loss.name)?;
-            let (document, code) = trace(bed.near, &address).with_context(|| loss.name)?;
-            let remedy = document["remedy"].as_str().unwrap_or_default();
-            let text = format!("{} {remedy}", document["finding"].as_str().unwrap_or_default());
-            ensure!(
+            wait_for_trace(bed.near, &address, |document, code| {
+                let remedy = document["remedy"].as_str().unwrap_or_default();
+                let text = format!("{} {remedy}", document["finding"].as_str().unwrap_or_default());
                 code == Some(LOST)
                     && document["lost_at"].as_str() == loss.lost_at
                     && document["last_seen"] == loss.last_seen
                     && text.contains(loss.words)
-                    && !remedy.is_empty(),
-                "{}: {document:#}",
-                loss.name
-            );
+                    && !remedy.is_empty()
+            })
+            .with_context(|| loss.name)?;
             (loss.mend_it)(&bed).with_context(|| loss.name)?;
-            eventually(&format!("the way to be free again: {}", loss.name), PATIENT, || {
-                expect_reached(bed.near, &address, 12).map(drop)
-            })?;
+            expect_reached(bed.near, &address, 12)
+                .with_context(|| format!("the way to be free again: {}", loss.name))?;
         }
         Ok(())
     })

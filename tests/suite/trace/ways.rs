@@ -5,8 +5,9 @@ use libtest_mimic::Trial;
 use minionet_tests::trials;
 use netns_testbed::{Cluster, eventually};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use super::{LOST, PATIENT, expect_reached, hops, trace, wait_for_answers};
+use super::{LOST, PATIENT, expect_reached, hops, trace, wait_for_answers, wait_for_trace};
 use crate::doctor::minionetd;
 
 pub fn trials() -> Vec<Trial> {
@@ -39,14 +40,15 @@ fn pods_and_nodes_are_traced_over_ipv4() -> Result<()> {
             ensure!(document["way"] == "here", "{document:#}");
         }
         // Nobody is there.
-        let (document, code) = trace(node, "10.32.2.200")?;
-        ensure!(document["lost_at"] == "pod" && code == Some(LOST), "{document:#}");
-        let finding = document["finding"].as_str().unwrap_or_default();
-        ensure!(finding.contains("no pod on 172.20.0.2 has the address"), "{finding}");
-        let (document, code) = trace(node, "10.32.9.5")?;
-        ensure!(document["outcome"] == "lost" && code == Some(LOST), "{document:#}");
-        let finding = document["finding"].as_str().unwrap_or_default();
-        ensure!(finding.contains("belongs to 172.20.0.9, which is no peer"), "{finding}");
+        let finds = |document: &Value, words| document["finding"].as_str().is_some_and(|f| f.contains(words));
+        wait_for_trace(node, "10.32.2.200", |document, code| {
+            let words = "no pod on 172.20.0.2 has the address";
+            document["lost_at"] == "pod" && code == Some(LOST) && finds(document, words)
+        })?;
+        wait_for_trace(node, "10.32.9.5", |document, code| {
+            let words = "belongs to 172.20.0.9, which is no peer";
+            document["outcome"] == "lost" && code == Some(LOST) && finds(document, words)
+        })?;
         for (address, words) in [
             ("198.51.100.1", "neither a node's address nor a pod's"),
             ("10.47.255.1", "in the pod network, but in no node's block"),
@@ -55,9 +57,12 @@ fn pods_and_nodes_are_traced_over_ipv4() -> Result<()> {
             ensure!(spoken.code == Some(1) && spoken.err.contains(words), "{spoken:?}");
         }
         // For people: it fits a terminal, and has no colours here.
-        let spoken = minionetd(node, &["trace", &there.address().to_string()])?;
-        ensure!(spoken.out.lines().all(|line| line.chars().count() <= 80), "{}", spoken.out);
-        ensure!(!spoken.out.contains('\x1b') && spoken.out.contains("3 of 3"), "{}", spoken.out);
+        eventually("a trace for people", PATIENT, || {
+            let spoken = minionetd(node, &["trace", &there.address().to_string()])?;
+            ensure!(spoken.out.lines().all(|line| line.chars().count() <= 80), "{}", spoken.out);
+            ensure!(!spoken.out.contains('\x1b') && spoken.out.contains("3 of 3"), "{}", spoken.out);
+            anyhow::Ok(())
+        })?;
         Ok(())
     })
 }
@@ -93,9 +98,9 @@ fn a_dead_daemon_hides_its_node_and_hinders_nothing() -> Result<()> {
         let (node, far) = (cluster.node(0), cluster.node(1));
         let pod = far.add_pod("web")?;
         far.kill_daemon(Signal::SIGKILL)?;
-        let (document, code) = trace(node, &pod.address().to_string())?;
-        ensure!(document["outcome"] == "reached" && code == Some(0), "{document:#}");
-        ensure!(hops(&document, "passed").len() == 6, "{document:#}");
+        wait_for_trace(node, &pod.address().to_string(), |document, code| {
+            document["outcome"] == "reached" && code == Some(0) && hops(document, "passed").len() == 6
+        })?;
         // Also from a node whose own daemon is dead.
         node.kill_daemon(Signal::SIGKILL)?;
         far.start_daemon()?;

@@ -8,6 +8,9 @@ use netns_testbed::{Namespace, Node, eventually};
 use super::PATIENT;
 
 /// Everything on a node that an attachment could have changed.
+///
+/// What the kernel does by itself is left out, as it does so a moment later: link-local addresses
+/// come, routes of IPv6 addresses follow them, neighbours grow old.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HostState {
     facts: BTreeSet<String>,
@@ -18,9 +21,11 @@ impl HostState {
     pub fn of(node: &Node) -> Result<Self> {
         let mut facts: BTreeSet<String> =
             link_names(node)?.into_iter().map(|n| format!("link {n}")).collect();
-        let commands: [&[&str]; 5] = [
+        let commands: [&[&str]; 6] = [
             &["ip", "-4", "route", "show", "table", "all"],
             &["ip", "-6", "route", "show", "table", "all"],
+            // Instead of the routes that the kernel makes of them.
+            &["ip", "-6", "-o", "address", "show", "scope", "global"],
             &["ip", "neigh", "show", "proto", "110"],
             &["nft", "--stateless", "list", "ruleset"],
             // The queue of free addresses, the locks and what the daemon writes are no trace of
@@ -34,7 +39,9 @@ impl HostState {
                 if line.ends_with('{') {
                     above = line.trim().to_owned();
                 }
-                facts.insert(format!("{} {} {above}: {}", command[0], command[1], line.trim()));
+                if let Some(line) = lasting(line) {
+                    facts.insert(format!("{} {} {above}: {line}", command[0], command[1]));
+                }
             }
         }
         Ok(Self { facts })
@@ -53,6 +60,21 @@ impl HostState {
         ensure!(more.is_empty() && less.is_empty(), "left behind: {more:#?}; missing: {less:#?}");
         Ok(())
     }
+}
+
+/// A line without what passes: routes to link-local and IPv6 addresses that the kernel makes, and
+/// the words for states that follow from events.
+fn lasting(line: &str) -> Option<String> {
+    const KERNEL: [&str; 4] = ["local ", "anycast ", "multicast ff00::/8 ", "fe80:"];
+    const PASSING: [&str; 9] =
+        ["tentative", "linkdown", "dead", "REACHABLE", "STALE", "DELAY", "PROBE", "INCOMPLETE", "FAILED"];
+    // A route of IPv4 is there as soon as its address is.
+    if line.contains("proto kernel") && line.contains(':') && KERNEL.iter().any(|kind| line.starts_with(kind))
+    {
+        return None;
+    }
+    let words = line.split_whitespace().filter(|word| !PASSING.contains(word));
+    Some(words.collect::<Vec<_>>().join(" "))
 }
 
 /// The names of the interfaces of a namespace.
