@@ -9,6 +9,7 @@ mod echo;
 mod finding;
 mod machine;
 mod measure;
+mod neighbours;
 mod pair;
 mod plot;
 mod programs;
