@@ -1,4 +1,4 @@
-//! One minion in a cluster of many, of which only the addresses exist.
+//! One minion in a cluster of many, of which only the addresses exist, or the probe beside them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -10,30 +10,49 @@ use minionet_netlink::Socket;
 use netns_testbed::{Cluster, DOMAIN, Node};
 
 use crate::measure::until;
+use crate::neighbours::Neighbours;
 use crate::programs::Programs;
 
 /// How long thousands of peers may take.
 const PATIENT: Duration = Duration::from_secs(60);
 /// Most records of a name: 4092 fit into an answer.
 const NAME: usize = 2500;
-/// Where the peers are: behind the router, which drops what is sent to them.
+/// Where the peers are: behind the router, which drops what is sent to them, or answers for them.
 const BASE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 /// The plan has room for the minion's own subnet and 8192 others.
 const CONFIG: &str = "node_networks = [\"172.20.0.0/24\", \"192.168.0.0/19\"]\npod_network = \"10.0.0.0/8\"\nroles = [\"minions\", \"more\"]";
 
 /// The minion.
 pub struct Crowd {
+    /// Ends before the cluster in which they live.
+    neighbours: Option<Neighbours>,
     cluster: Cluster,
     ttl: u32,
 }
 
 impl Crowd {
-    /// Starts a minion and waits until it has programmed so many peers.
+    /// Starts a minion and waits until it has programmed so many peers, none of which answers.
     pub fn start(programs: &Programs, peers: usize, ttl: u32, config: &str) -> Result<Self> {
+        Self::begin(programs, peers, ttl, config, false)
+    }
+
+    /// The same, with peers that answer the probe and ask themselves.
+    pub fn lively(programs: &Programs, peers: usize, ttl: u32, config: &str) -> Result<Self> {
+        Self::begin(programs, peers, ttl, config, true)
+    }
+
+    fn begin(programs: &Programs, peers: usize, ttl: u32, config: &str, lively: bool) -> Result<Self> {
         let builder = Cluster::builder("bench").nodes(1).ttl(ttl).binaries(programs.binaries());
         let cluster = builder.config(&format!("{CONFIG}\n{config}")).start_without_daemons()?;
-        cluster.router().ip("route add blackhole 192.168.0.0/16")?;
-        let crowd = Crowd { cluster, ttl };
+        let router = cluster.router();
+        let way = |way: &str| router.ip(&format!("route add {way}"));
+        if lively {
+            way("local 192.168.0.0/16 dev lo")?
+        } else {
+            way("blackhole 192.168.0.0/16")?
+        }
+        let neighbours = lively.then(|| Neighbours::start(router.namespace(), peers)).transpose()?;
+        let crowd = Crowd { neighbours, cluster, ttl };
         crowd.publish(peers)?;
         crowd.node().start_daemon()?;
         crowd.wait_for(peers)?;
@@ -75,6 +94,11 @@ impl Crowd {
             }
         })?;
         Ok(self.cluster.wait_ready()?)
+    }
+
+    /// The peers, where they answer.
+    pub fn neighbours(&self) -> Result<&Neighbours> {
+        self.neighbours.as_ref().context("nobody answers here")
     }
 
     /// The daemon's process.

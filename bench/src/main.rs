@@ -9,6 +9,7 @@ mod echo;
 mod finding;
 mod machine;
 mod measure;
+mod neighbours;
 mod pair;
 mod plot;
 mod programs;
@@ -16,6 +17,7 @@ mod raw;
 mod report;
 mod rows;
 mod stats;
+mod streams;
 mod subjects;
 
 use std::fs;

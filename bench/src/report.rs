@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::finding::{Finding, Findings, Plot, Side, Target, Verdict};
+use crate::finding::{Alike, Finding, Findings, Plot, Side, Target, Verdict};
 use crate::rows::Row;
-use crate::stats::Summary;
 
 /// Where the table begins and ends in a file that has other text as well.
 const MARKS: [&str; 2] = ["<!-- measured: begin -->", "<!-- measured: end -->"];
@@ -55,13 +54,12 @@ impl Measured {
         for finding in &self.found.findings {
             let _ = writeln!(
                 text,
-                "  {:<9} {}: {} ({}){}{}",
+                "  {:<9} {}: {} ({}){}",
                 verdict(finding),
                 finding.what,
-                figure(&finding.summary, finding.unit),
+                figure(finding),
                 target(finding),
-                sides(finding).map(|sides| format!("; {sides}")).unwrap_or_default(),
-                floor(finding).map(|floor| format!("; {floor}")).unwrap_or_default(),
+                beside(finding).iter().map(|it| format!("; {it}")).collect::<String>(),
             );
         }
         let _ = write!(text, "  took {:.0} s", self.seconds);
@@ -113,7 +111,7 @@ impl Report {
             let _ = writeln!(text, "* {what}: {is}");
         }
         text.push_str(
-            "\n| what | target | median (middle half) | values | verdict |\n|---|---|---|---|---|\n",
+            "\n| what | target | median (95 % interval) | values | verdict |\n|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             let _ = writeln!(text, "| **{}** (`{}`) | | | | |", row.what, row.name);
@@ -121,14 +119,13 @@ impl Report {
                 let _ = writeln!(text, "| not measured: {} | | | | failed |", error.replace('|', "/"));
             }
             for finding in &row.found.findings {
-                let beside: Vec<String> = [sides(finding), floor(finding)].into_iter().flatten().collect();
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {} | {} |",
                     finding.what,
                     target(finding),
-                    figure(&finding.summary, finding.unit),
-                    beside.join("; "),
+                    figure(finding),
+                    beside(finding).join("; "),
                     verdict(finding),
                 );
             }
@@ -162,6 +159,25 @@ fn target(finding: &Finding) -> String {
     }
 }
 
+/// What stands beside a figure.
+fn beside(finding: &Finding) -> Vec<String> {
+    [sides(finding), floor(finding), finding.alike.as_ref().map(alike), certainty(finding)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn alike(alike: &Alike) -> String {
+    format!("alike pairs {}–{}", number(alike.interval.lower), number(alike.interval.upper))
+}
+
+/// How far beyond the target is far enough, and whether the median is.
+fn certainty(finding: &Finding) -> Option<String> {
+    let least = format!("misses of {:.1} % show", finding.smallest_miss()? * 100.0);
+    let within = finding.verdict() == Verdict::Met && !finding.target.is_met(finding.summary.median);
+    Some(if within { format!("within the noise: {least}") } else { least })
+}
+
 fn sides(finding: &Finding) -> Option<String> {
     let side = |side: &Side| format!("{} {}", side.name, with_unit(&number(side.summary.median), side.unit));
     let sides: Vec<String> = finding.sides.iter().map(side).collect();
@@ -173,12 +189,12 @@ fn floor(finding: &Finding) -> Option<String> {
     Some(format!("{}: {}", floor.name, with_unit(&number(floor.summary.median), finding.unit)))
 }
 
-fn figure(summary: &Summary, unit: &str) -> String {
-    let median = with_unit(&number(summary.median), unit);
-    if summary.samples < 2 {
-        return median;
+fn figure(finding: &Finding) -> String {
+    let median = with_unit(&number(finding.summary.median), finding.unit);
+    match finding.interval {
+        Some(interval) => format!("{median} ({}–{})", number(interval.lower), number(interval.upper)),
+        None => median,
     }
-    format!("{median} ({}–{})", number(summary.lower), number(summary.upper))
 }
 
 fn with_unit(number: &str, unit: &str) -> String {
@@ -225,6 +241,19 @@ mod tests {
         assert!(!renewed.contains("old"));
         assert_eq!(report().renew(&renewed).unwrap(), renewed);
         assert!(report().renew("no marks").is_err());
+    }
+
+    #[test]
+    fn a_line_says_how_sure_it_is() {
+        let rounds = |ratio: f64| (-4..5).map(|it| ratio * (1.0 + f64::from(it) / 100.0)).collect::<Vec<_>>();
+        let finding =
+            |ratio| Finding::value("it", Target::AtLeast(0.98), "×", &rounds(ratio)).with_alike(&rounds(1.0));
+        let line = |ratio: f64| (figure(&finding(ratio)), beside(&finding(ratio)).join("; "));
+        let [sure, within, missed] = [1.0, 0.97, 0.9].map(line);
+        assert_eq!(sure, ("1.00 × (0.97–1.03)".into(), "alike pairs 0.97–1.03; misses of 3.0 % show".into()));
+        assert_eq!(within.1, "alike pairs 0.97–1.03; within the noise: misses of 3.0 % show");
+        assert_eq!(missed.1, sure.1);
+        assert_eq!(figure(&Finding::value("it", Target::None, "ms", &[1.0, 2.0])), "1.50 ms");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //!
 //! * A **small** request tells whether the peer answers, and how fast. [`Limits::dead_after`]
 //!   losses in a row make it dead, one reply makes it alive.
+//!   In a large cluster a request of the peer that says that it got our last reply tells the same,
+//!   so that of two nodes one asks, now this one and now that one.
 //! * A **large** one, sent right after a small one, tells whether a packet of the pods' full size
 //!   passes; see [`path_mtu`]. It counts as lost only when the small one was answered. The reply
 //!   to it is small: the peer tries its own direction.
@@ -45,8 +47,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::event::Event;
-pub use self::limits::Limits;
 use self::limits::Pacer;
+pub use self::limits::{Limits, regular};
 pub use self::message::{About, HEADER, Kind, Message, MessageError};
 use self::peer::Peer;
 pub use self::stats::Times;
@@ -172,6 +174,7 @@ impl Prober {
             peer.set_full(local.about.mtu);
         }
         let mut gone: BTreeSet<IpAddr> = self.peers.keys().copied().collect();
+        let mut new = Vec::new();
         for target in targets {
             if Family::of(target.vtep) != Family::of(local.vtep) || target.vtep == local.vtep {
                 continue;
@@ -179,13 +182,17 @@ impl Prober {
             gone.remove(&target.vtep);
             match self.peers.get_mut(&target.vtep) {
                 Some(peer) if peer.target.node == target.node => peer.target = target,
-                _ => self.add(target, &local, now),
+                _ => new.push(target),
             }
         }
-        for vtep in gone {
+        for vtep in gone.into_iter().chain(new.iter().map(|target| target.vtep)) {
             self.remove(vtep);
         }
-        self.limits = self.base.with(self.peers.len());
+        let unheard = self.peers.values().filter(|peer| peer.liveness() == Liveness::Unknown).count();
+        self.limits = self.base.with(self.peers.len() + new.len(), unheard + new.len());
+        for target in new {
+            self.add(target, &local, now);
+        }
         self.local = Some(local);
     }
 
@@ -200,7 +207,14 @@ impl Prober {
         let local = self.local.as_ref()?;
         if let Some(to) = self.hello.take() {
             let about = local.about.clone();
-            let message = Message { kind: Kind::Hello, size: HEADER as u16, sequence: 0, token: 0, about };
+            let message = Message {
+                kind: Kind::Hello,
+                size: HEADER as u16,
+                sequence: 0,
+                token: 0,
+                hears: false,
+                about,
+            };
             return Some(Transmit::Hello { to, payload: message.encode() });
         }
         loop {
@@ -219,19 +233,19 @@ impl Prober {
             let sent = sends.then(|| {
                 self.pacer.count(now.monotonic);
                 let token = self.random.next();
-                (token, peer.send(token, local, &self.limits, now.monotonic))
+                (token, peer.hears(), peer.send(token, local, &self.limits, now.monotonic))
             });
             if sent.is_some() && peer.is_silent() {
                 self.hello = Some(peer.target.node);
             }
             requeue(&mut self.queue, vtep, peer);
             push(&mut self.events, event);
-            if let Some((token, size)) = sent {
+            if let Some((token, hears, size)) = sent {
                 self.sequence = self.sequence.wrapping_add(1);
                 self.counters.requests_sent += 1;
                 let size = size - local.overhead();
-                let about = local.about.clone();
-                let message = Message { kind: Kind::Request, size, sequence: self.sequence, token, about };
+                let (sequence, about) = (self.sequence, local.about.clone());
+                let message = Message { kind: Kind::Request, size, sequence, token, hears, about };
                 return Some(Transmit::Datagram { to: vtep, payload: message.encode() });
             }
         }
@@ -242,6 +256,12 @@ impl Prober {
         self.local.as_ref()?;
         let (at, _) = self.queue.first()?;
         Some(if *at > now.monotonic { *at } else { self.pacer.again().max(now.monotonic) })
+    }
+
+    /// Whether half a second more or less does not matter: there are so many peers that the intervals
+    /// have grown, and nothing waits for the rate to permit it.
+    pub fn is_patient(&self, now: Now) -> bool {
+        self.limits.share && self.queue.first().is_none_or(|(at, _)| *at > now.monotonic)
     }
 
     /// Takes a datagram that came through the tunnel. Returns the reply to send back to where it
@@ -259,7 +279,7 @@ impl Prober {
         let answer = match message.kind {
             Kind::Request => {
                 self.counters.requests_answered += 1;
-                peer.hurry(now.monotonic);
+                peer.asked(message.hears, now.monotonic, &self.limits, self.random.dice());
                 let reply = Message { kind: Kind::Reply, about: local.about.clone(), ..message.clone() };
                 Some(reply.encode())
             }
@@ -342,9 +362,8 @@ impl Prober {
     }
 
     fn add(&mut self, target: Target, local: &Local, now: Now) {
-        self.remove(target.vtep);
         // Spread over the first interval: after a start, all peers come at once.
-        let wait = self.limits.fast.mul_f64(f64::from(self.random.dice()) / f64::from(u32::MAX));
+        let wait = self.limits.first.mul_f64(f64::from(self.random.dice()) / f64::from(u32::MAX));
         let peer = Peer::new(target, local, now.monotonic + wait, now);
         self.queue.insert((peer.queued, target.vtep));
         self.peers.insert(target.vtep, peer);

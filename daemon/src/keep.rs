@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use minionet_core::constants::{CNI_CONF_FILE, DEVICE, RUN_DIR, STATE_DIR};
@@ -80,20 +81,41 @@ pub fn restore(membership: &mut Membership, socket: &mut Socket, now: Now) {
     }
 }
 
+/// The least time between two looks at the peers while nothing happens to them, for each peer: by and by
+/// what is new grows old, and that is all that can be different.
+const LOOK_PER_PEER: Duration = Duration::from_millis(6);
+
 /// The peers as they were last saved.
 #[derive(Default)]
-pub struct Saved(Option<Snapshot>);
+pub struct Saved {
+    snapshot: Option<Snapshot>,
+    /// When they were last looked at.
+    looked: Option<Instant>,
+}
 
 impl Saved {
-    /// Saves the peers for a start without DNS, if they are others than the last time.
-    pub fn save(&mut self, snapshot: Snapshot) {
-        if snapshot.peers.is_empty() || self.0.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
+    /// Saves the peers for a start without DNS, if they are others than the last time. Without `news`
+    /// of them they are not looked at every time.
+    pub fn save(&mut self, membership: &Membership, news: bool, now: Now) {
+        let pause = |saved: &Snapshot| {
+            LOOK_PER_PEER.saturating_mul(u32::try_from(saved.peers.len()).unwrap_or(u32::MAX))
+        };
+        let fresh = self.looked.zip(self.snapshot.as_ref()).is_some_and(|(at, s)| at.elapsed() < pause(s));
+        if fresh && !news && membership.is_settled() {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let snapshot = membership.snapshot(now);
+        if snapshot.peers.is_empty() || self.snapshot.as_ref().is_some_and(|s| s.same_peers(&snapshot)) {
             return;
         }
         let path = Path::new(STATE_DIR).join(snapshot::FILE);
         match files::replace(&path, &snapshot.to_text(), 0o644) {
-            Ok(_) => self.0 = Some(snapshot),
-            Err(e) => warn!("the peers are not saved: {e:#}"),
+            Ok(_) => self.snapshot = Some(snapshot),
+            Err(e) => {
+                warn!("the peers are not saved: {e:#}");
+                self.looked = None;
+            }
         }
     }
 }

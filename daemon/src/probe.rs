@@ -37,8 +37,11 @@ const BATCH: usize = 64;
 const LOGGED: usize = 20;
 
 /// The least time between two opportunities to send: what is due in between goes together, so that
-/// thousands of peers do not wake the daemon for each of them.
+/// thousands of peers do not wake the daemon for each of them, and for each of their replies.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// The same where the intervals are minutes, see [`Prober::is_patient`].
+const GATHER_PATIENT: Duration = Duration::from_millis(500);
 
 /// The largest UDP payload (RFC 768).
 const DATAGRAM: usize = 65535;
@@ -47,7 +50,10 @@ const DATAGRAM: usize = 65535;
 const WRITE_MIN: Duration = Duration::from_secs(1);
 
 /// The longest pause between two writings of the results.
-const WRITE_MAX: Duration = Duration::from_secs(30);
+const WRITE_MAX: Duration = Duration::from_secs(120);
+
+/// The pause for each peer.
+const WRITE_PER_PEER: Duration = Duration::from_millis(24);
 
 /// The probe of this node.
 pub struct Probe {
@@ -65,6 +71,8 @@ pub struct Probe {
     write: Duration,
     /// When there was last an opportunity to send.
     sent: Duration,
+    /// How long to wait until the next one.
+    gather: Duration,
     peers: usize,
 }
 
@@ -84,6 +92,7 @@ impl Probe {
             trouble: None,
             write: Duration::ZERO,
             sent: Duration::ZERO,
+            gather: GATHER,
             peers: 0,
         }
     }
@@ -150,7 +159,7 @@ impl Probe {
     pub async fn due(&self) {
         let Some(sockets) = &self.sockets else { return std::future::pending().await };
         let now = self.clock.now();
-        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + GATHER));
+        let wake = self.prober.next_wake(now).map(|wake| wake.max(self.sent + self.gather));
         let wake = wake.map_or(self.write, |wake| wake.min(self.write));
         tokio::select! {
             result = sockets.readable() => {
@@ -168,7 +177,9 @@ impl Probe {
         // is more to read, nothing else is done.
         if self.receive() {
             self.send();
-            self.sent = self.clock.now().monotonic;
+            let now = self.clock.now();
+            self.sent = now.monotonic;
+            self.gather = if self.prober.is_patient(now) { GATHER_PATIENT } else { GATHER };
         }
         log(self.prober.events());
         let now = self.clock.now();
@@ -228,17 +239,24 @@ impl Probe {
         self.prober.times()
     }
 
+    /// Leaves the results as they are now, for the commands.
+    pub fn finish(&self) {
+        if let Err(error) = self.save(self.clock.now()) {
+            warn!("the results of the probe are not written: {}", chain(&error));
+        }
+    }
+
     fn save(&self, now: Now) -> Result<()> {
         let Some(view) = self.prober.view(now) else { return Ok(()) };
         let path = Path::new(RUN_DIR).join(view::FILE);
         files::replace(&path, &view.to_text(), 0o644).map(drop).context("the file of the results")
     }
 
-    /// The pause between two writings: 6 ms for each peer, so that writing takes a small share
-    /// of the time, however many there are.
+    /// The pause between two writings: writing is to take a small share of the time, however many peers
+    /// there are.
     fn pause(&self) -> Duration {
         let peers = u32::try_from(self.peers).unwrap_or(u32::MAX);
-        Duration::from_millis(6).saturating_mul(peers).clamp(WRITE_MIN, WRITE_MAX)
+        WRITE_PER_PEER.saturating_mul(peers).clamp(WRITE_MIN, WRITE_MAX)
     }
 }
 

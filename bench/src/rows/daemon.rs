@@ -23,8 +23,10 @@ const MANY: usize = 5000;
 const CHANGES: usize = 15;
 /// How often the daemon is started.
 const STARTS: usize = 10;
-/// How long an idle daemon is watched.
-const WATCHED: Duration = Duration::from_secs(20);
+/// How long an idle daemon is watched at a time: the tables are audited once within it.
+const WATCHED: Duration = Duration::from_secs(60);
+/// How long it may take until all peers are known.
+const ACQUAINTED: Duration = Duration::from_secs(300);
 /// How long anything may take.
 const PATIENT: Duration = Duration::from_secs(20);
 
@@ -125,22 +127,48 @@ fn resident(pid: u32) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// The row of the daemon that has nothing to do.
+/// The row of the daemon that has nothing to do: all its peers are known, answer, and ask as it does.
+///
+/// What comes before is measured beside it: every peer is new, and asked three times.
 pub fn idle(bench: &Bench) -> Result<Findings> {
-    let crowd = Crowd::start(&bench.programs, MANY, 5, "refresh_min = \"5s\"")?;
+    let crowd = Crowd::lively(&bench.programs, MANY, 5, "refresh_min = \"5s\"")?;
+    let neighbours = crowd.neighbours()?;
     let pid = crowd.pid()?;
-    // What follows a start is not idleness: the first probes, the file with the peers.
-    rest(Duration::from_secs(if bench.quick { 2 } else { 8 }));
-    let mut shares = Vec::new();
-    let watched = if bench.quick { WATCHED / 4 } else { WATCHED };
-    for _ in 0..2 {
+    let share = |wait: &dyn Fn() -> Result<()>| -> Result<f64> {
         let (start, before) = (Instant::now(), used(pid)?);
-        rest(watched);
+        wait()?;
         let spent = used(pid)?.saturating_sub(before);
-        shares.push(spent.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
+        Ok(spent.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
+    };
+    let met = share(&|| {
+        let all = || Ok(neighbours.heard()?.large >= MANY);
+        until("every peer to get packets of the full size", ACQUAINTED, all)
+    })?;
+    let mut shares = Vec::new();
+    let before = neighbours.heard()?;
+    let watch = || {
+        rest(WATCHED);
+        Ok(())
+    };
+    for _ in 0..if bench.quick { 1 } else { 2 } {
+        shares.push(share(&watch)?);
     }
-    Ok(vec![Finding::value("of one core, 5000 peers, TTL 5 s, probes on", Target::AtMost(0.5), "%", &shares)]
-        .into())
+    let after = neighbours.heard()?;
+    let watched = WATCHED.as_secs_f64() * shares.len() as f64;
+    let rate = |before: usize, after: usize| (after - before) as f64 / watched;
+    let asked = rate(before.small + before.large, after.small + after.large);
+    ensure!(asked > 0.0, "nobody was asked");
+    let replies = rate(before.replies, after.replies);
+    let idle = Finding::value(
+        "of one core, 5000 peers that answer, TTL 5 s, probes on",
+        Target::AtMost(0.5),
+        "%",
+        &shares,
+    )
+    .beside("requests sent", "a second", &[asked])
+    .beside("replies sent", "a second", &[replies]);
+    let met = Finding::value("while all 5000 are new", Target::None, "%", &[met]);
+    Ok(vec![idle, met].into())
 }
 
 /// The processor time of all threads of a process (proc_pid_schedstat(5)).

@@ -12,22 +12,25 @@ use crate::finding::{Finding, Findings, Target};
 use crate::measure::{interleaved, until};
 use crate::pair::{Pair, Shape};
 use crate::stats::ratios;
+use crate::streams;
 
-/// How often pairs are made anew: two that were made alike differ by some hundredths, however often
+/// Ours, and what it is compared with.
+const TUNNELLED: [Shape; 5] =
+    [Shape::Minionet, Shape::RoutedTracked, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
+const PLAIN: [Shape; 5] =
+    [Shape::MinionetPlain, Shape::DirectTracked, Shape::Nodes, Shape::Direct, Shape::DirectTracked];
+/// How often pairs are made anew: two that were made alike can differ by themselves, however often
 /// they are measured, and other pairs differ in other ways.
-const SETS: usize = 3;
+const SETS: usize = 4;
 /// How often each pair of a set carries streams: short and often, since what disturbs a sample lasts
 /// longer than one.
-const STREAM_ROUNDS: usize = 4;
-/// How many streams at once, and how much they carry together in a run: some three and four tenths
-/// of a second on the machine of the table.
-const STREAMS: [(&str, &str, &str); 2] = [("one stream", "1", "400M"), ("eight streams", "8", "800M")];
+const STREAM_ROUNDS: usize = 11;
 /// How often each pair of a set carries requests, and for how long.
-const REQUEST_ROUNDS: usize = 8;
+const REQUEST_ROUNDS: usize = 5;
 const REQUESTS: Duration = Duration::from_millis(300);
-/// How often each pair carries small packets, and for how many seconds.
-const SMALL_ROUNDS: usize = 7;
-const SMALL_SECONDS: &str = "1";
+/// How often each pair of a set carries small packets, and how many: half a second.
+const SMALL_ROUNDS: usize = 3;
+const SMALL_PACKETS: &str = "40000";
 
 /// Pairs that carry packets.
 fn pairs(bench: &Bench, shapes: &[Shape]) -> Result<Vec<Pair>> {
@@ -50,7 +53,7 @@ fn with_iperf(bench: &Bench, shapes: &[Shape]) -> Result<Vec<Pair>> {
     let mut pairs = pairs(bench, shapes)?;
     for pair in &mut pairs {
         pair.serve(1, &["iperf3", "-s"])?;
-        until("iperf3 to listen", Duration::from_secs(10), || Ok(gigabits(pair, &["-n", "1K"]).is_ok()))?;
+        until("iperf3 to listen", Duration::from_secs(10), || Ok(iperf(pair, &["-n", "1K"]).is_ok()))?;
     }
     Ok(pairs)
 }
@@ -63,22 +66,16 @@ fn iperf(pair: &Pair, words: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Gigabits a second that arrived.
-fn gigabits(pair: &Pair, words: &[&str]) -> Result<f64> {
-    let report = iperf(pair, words)?;
-    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(bits.with_context(|| format!("iperf3 reports no rate: {report}"))? / 1e9)
-}
-
 /// Thousands of 64-byte packets a second that arrived.
 fn packets(pair: &Pair) -> Result<f64> {
-    let report = iperf(pair, &["-u", "-l", "64", "-b", "0", "-t", SMALL_SECONDS])?;
+    let report = iperf(pair, &["-u", "-l", "64", "-b", "0", "-k", SMALL_PACKETS])?;
     let sum = &report["end"]["sum"];
     let figure = |key: &str| sum[key].as_f64().with_context(|| format!("iperf3 reports no {key}: {report}"));
     Ok((figure("packets")? - figure("lost_packets")?) / figure("seconds")? / 1e3)
 }
 
-/// Samples of several pairs, of which the first is ours.
+/// Samples of several pairs, of which the first is ours and the last a second one of a rival's. It
+/// is further from its like than that is from ours, as what is measured at another time differs more.
 struct Sides<'a> {
     shapes: &'a [Shape],
     unit: &'static str,
@@ -90,7 +87,7 @@ impl Sides<'_> {
     fn against(&self, what: &str, target: Target, other: Shape) -> Finding {
         let side = |shape: Shape| (shape.name(), self.of(shape));
         let what = format!("{what} against {}", other.name());
-        Finding::ratio(&what, target, self.unit, side(self.shapes[0]), side(other))
+        Finding::ratio(&what, target, self.unit, side(self.shapes[0]), side(other)).with_alike(&self.alike())
     }
 
     /// The same, and beside it what a floor reaches against the other.
@@ -99,65 +96,79 @@ impl Sides<'_> {
         self.against(what, target, other).with_floor(floor.name(), &floors)
     }
 
+    /// The second one of a rival's pairs against the first.
+    fn alike(&self) -> Vec<f64> {
+        match (self.shapes, &self.samples[..]) {
+            ([.., shape], [.., second]) => ratios(second, self.of(*shape)),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The samples of the first of this shape.
     fn of(&self, shape: Shape) -> &[f64] {
         let position = self.shapes.iter().position(|it| *it == shape);
         position.map_or(&[], |position| &self.samples[position])
     }
 }
 
-/// One stream and eight of them over pairs of each shape.
-fn of_streams(
-    bench: &Bench,
-    shapes: &[Shape],
-    find: impl Fn(&str, &Sides<'_>) -> Vec<Finding>,
-) -> Result<Findings> {
-    let mut all = STREAMS.map(|_| vec![Vec::new(); shapes.len()]);
+/// So many streams at once over pairs of each shape.
+fn of_streams<'a>(bench: &Bench, shapes: &'a [Shape], count: usize) -> Result<Sides<'a>> {
+    let mut all = vec![Vec::new(); shapes.len()];
     for _ in 0..bench.rounds(SETS) {
-        let mut pairs = with_iperf(bench, shapes)?;
-        for ((_, count, size), all) in STREAMS.iter().zip(&mut all) {
-            let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut pairs, |pair, _| {
-                gigabits(pair, &["-n", size, "-P", count])
-            })?;
-            all.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
-        }
+        let mut pairs = pairs(bench, shapes)?;
+        let samples = interleaved(bench.rounds(STREAM_ROUNDS), &mut pairs, |pair, _| {
+            streams::carry(&pair.ends, pair.target, count)
+        })?;
+        all.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
     }
-    let found = STREAMS
-        .iter()
-        .zip(all)
-        .flat_map(|((name, ..), samples)| find(name, &Sides { shapes, unit: "Gbit/s", samples }));
-    Ok(found.collect::<Vec<_>>().into())
+    Ok(Sides { shapes, unit: "Gbit/s", samples: all })
 }
 
-/// The row of streams.
-pub fn streams(bench: &Bench) -> Result<Findings> {
-    let shapes = [Shape::Minionet, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-    of_streams(bench, &shapes, |name, sides| {
-        let close = Target::AtLeast(0.98);
-        vec![
-            sides.against(name, Target::AtLeast(1.0), Shape::Bridge),
-            sides.with_floor(name, close, Shape::Routed, Shape::RoutedTracked),
-            sides.against(name, close, Shape::RoutedTracked),
-        ]
-    })
+/// The row of one stream.
+pub fn one(bench: &Bench) -> Result<Findings> {
+    tunnelled(bench, "one stream", 1)
 }
 
-/// The row of the mode without encapsulation.
-pub fn plain(bench: &Bench) -> Result<Findings> {
-    let shapes = [Shape::MinionetPlain, Shape::Nodes, Shape::Direct, Shape::DirectTracked];
-    of_streams(bench, &shapes, |name, sides| {
-        vec![
-            sides.with_floor(name, Target::AtLeast(0.95), Shape::Nodes, Shape::Direct),
-            sides.against(name, Target::AtLeast(0.98), Shape::DirectTracked),
-        ]
-    })
+/// The row of eight streams.
+pub fn eight(bench: &Bench) -> Result<Findings> {
+    tunnelled(bench, "eight streams", 8)
+}
+
+/// The row of one stream in the mode without encapsulation.
+pub fn plain_one(bench: &Bench) -> Result<Findings> {
+    plain(bench, "one stream", 1)
+}
+
+/// The row of eight streams in the mode without encapsulation.
+pub fn plain_eight(bench: &Bench) -> Result<Findings> {
+    plain(bench, "eight streams", 8)
+}
+
+fn tunnelled(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
+    let sides = of_streams(bench, &TUNNELLED, count)?;
+    let close = Target::AtLeast(0.98);
+    Ok(vec![
+        sides.against(name, Target::AtLeast(1.0), Shape::Bridge),
+        sides.with_floor(name, close, Shape::Routed, Shape::RoutedTracked),
+        sides.against(name, close, Shape::RoutedTracked),
+    ]
+    .into())
+}
+
+fn plain(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
+    let sides = of_streams(bench, &PLAIN, count)?;
+    Ok(vec![
+        sides.with_floor(name, Target::AtLeast(0.95), Shape::Nodes, Shape::Direct),
+        sides.against(name, Target::AtLeast(0.98), Shape::DirectTracked),
+    ]
+    .into())
 }
 
 /// The row of requests and answers.
 pub fn requests(bench: &Bench) -> Result<Findings> {
-    let shapes = [Shape::Minionet, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-    let [mut medians, mut tails] = [(); 2].map(|()| vec![Vec::new(); shapes.len()]);
+    let [mut medians, mut tails] = [(); 2].map(|()| vec![Vec::new(); TUNNELLED.len()]);
     for _ in 0..bench.rounds(SETS) {
-        let pairs = pairs(bench, &shapes)?;
+        let pairs = pairs(bench, &TUNNELLED)?;
         let connections = pairs.iter().map(|pair| Echo::between(&pair.ends, pair.target));
         let connections = connections.collect::<Result<Vec<_>>>()?;
         let mut subjects: Vec<_> = connections.into_iter().enumerate().collect();
@@ -172,7 +183,7 @@ pub fn requests(bench: &Bench) -> Result<Findings> {
     }
     let mut findings = Vec::new();
     for (name, samples) in [("p50", medians), ("p99", tails)] {
-        let sides = Sides { shapes: &shapes, unit: "µs", samples };
+        let sides = Sides { shapes: &TUNNELLED, unit: "µs", samples };
         findings.push(sides.against(name, Target::AtMost(1.0), Shape::Bridge));
         findings.push(sides.against(name, Target::None, Shape::Routed));
         findings.push(sides.against(name, Target::None, Shape::RoutedTracked));
@@ -182,14 +193,34 @@ pub fn requests(bench: &Bench) -> Result<Findings> {
 
 /// The row of small packets.
 pub fn small(bench: &Bench) -> Result<Findings> {
-    let shapes = [Shape::Minionet, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-    let mut pairs = with_iperf(bench, &shapes)?;
-    let samples = interleaved(bench.rounds(SMALL_ROUNDS), &mut pairs, |pair, _| packets(pair))?;
-    let sides = Sides { shapes: &shapes, unit: "kpps", samples };
+    let mut all = vec![Vec::new(); TUNNELLED.len()];
+    for _ in 0..bench.rounds(SETS) {
+        let mut pairs = with_iperf(bench, &TUNNELLED)?;
+        let samples = interleaved(bench.rounds(SMALL_ROUNDS), &mut pairs, |pair, _| packets(pair))?;
+        all.iter_mut().zip(samples).for_each(|(all, samples)| all.extend(samples));
+    }
+    let sides = Sides { shapes: &TUNNELLED, unit: "kpps", samples: all };
     Ok(vec![
         sides.against("64 bytes", Target::AtLeast(1.0), Shape::Bridge),
         sides.against("64 bytes", Target::None, Shape::Routed),
         sides.against("64 bytes", Target::None, Shape::RoutedTracked),
     ]
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_pair_is_the_control() {
+        let samples = vec![vec![8.0, 9.0], vec![10.0, 10.0], vec![11.0, 12.0]];
+        let shapes = [Shape::Minionet, Shape::Routed, Shape::Routed];
+        let sides = Sides { shapes: &shapes, unit: "Gbit/s", samples };
+        assert_eq!(sides.alike(), [1.1, 1.2]);
+        assert_eq!(sides.of(Shape::Routed), [10.0, 10.0]);
+        for shapes in [TUNNELLED, PLAIN] {
+            assert!(shapes[1..4].contains(&shapes[4]), "{shapes:?}");
+        }
+    }
 }

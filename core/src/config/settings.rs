@@ -236,7 +236,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_AUDIT_INTERVAL",
         "DURATION",
         "10s",
-        "Time between two audits of the kernel's tables; longer with more than 1600 routes to peers",
+        "Time between two audits of the kernel's tables; longer with more than 800 routes to peers",
     ),
     one(
         "dns_silence",
@@ -271,7 +271,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_PROBE_INTERVAL",
         "DURATION",
         "30s",
-        "Time between two probes of a peer that answers; longer with more than 2400 peers",
+        "Time between two probes of a peer that answers; longer with more than 960 peers",
     ),
     one(
         "trace_port",

@@ -7,9 +7,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Between two probes of a peer that answers.
     pub interval: Duration,
-    /// Between two probes of a peer that has not answered yet, or not the last time, or whose
-    /// path MTU is being searched.
+    /// Between two probes of a peer that did not answer the last time.
     pub fast: Duration,
+    /// Before the first probe of a peer, at most, and between two of one that has not answered yet.
+    pub first: Duration,
     /// Between two probes of a peer that is dead, or missing from DNS.
     pub slow: Duration,
     /// Most requests a second to all peers together.
@@ -22,6 +23,8 @@ pub struct Limits {
     pub mtu_tries: u32,
     /// Between two tries of the full size.
     pub mtu_recheck: Duration,
+    /// Whether a peer that asks us, and says that it hears us, need not be asked.
+    pub share: bool,
 }
 
 impl Limits {
@@ -38,35 +41,52 @@ impl Limits {
         Limits {
             interval,
             fast: interval.min(Duration::from_secs(1)),
+            first: interval.min(Duration::from_secs(1)),
             slow: interval.min(Duration::from_secs(5)),
             rate: 250,
             burst: 32,
             dead_after: 5,
             mtu_tries: 3,
             mtu_recheck: interval * 4,
+            share: false,
         }
     }
 }
 
-/// How many requests a second the intervals permit, however many peers there are. Those that are new
-/// or do not answer any more come on top, up to [`Limits::rate`].
-const REGULAR: f64 = 100.0;
+/// How many requests a second the intervals permit, however many peers there are. Those to peers that
+/// do not answer any more come on top, up to [`Limits::rate`].
+///
+/// A request that goes to another peer than the one before costs a few dozen microseconds, and so does
+/// the reply to one.
+const REGULAR: f64 = 40.0;
 
 impl Limits {
-    /// The limits with so many peers: the intervals grow so that regular requests stay below
-    /// [`REGULAR`], and there is always room for those that are urgent. 2400 peers are asked every 30
-    /// seconds and for the full size every two minutes, 5000 every minute (`tests/cost.rs`).
-    pub(super) fn with(&self, peers: usize) -> Self {
-        let least = |requests: f64| Duration::from_secs_f64(peers as f64 * requests / REGULAR);
-        // The full size is tried with every fourth request.
-        let interval = self.interval.max(least(1.25));
+    /// The limits with so many peers, so many of which have not answered yet: the intervals grow so
+    /// that regular requests stay below [`REGULAR`], and there is always room for those that are
+    /// urgent. 960 peers are asked every 30 seconds and for the full size every two minutes, 5000
+    /// every two and a half minutes (`tests/cost.rs`).
+    ///
+    /// Where they grow, of two nodes only one asks, so that half of the requests are sent; and peers
+    /// that come together, as after a start, are met one after the other.
+    pub fn with(&self, peers: usize, unheard: usize) -> Self {
+        let interval = self.interval.max(regular(peers));
+        let many = interval > self.interval;
         Limits {
             interval,
-            slow: self.slow.max(least(1.0)),
+            first: if many { self.first.max(regular(unheard)) } else { self.first },
+            slow: self.slow.max(regular(peers)),
             mtu_recheck: self.mtu_recheck.max(interval * 4),
+            share: self.share || many,
             ..self.clone()
         }
     }
+}
+
+/// The least time between two regular probes of each of so many peers, and so how long a dead one may
+/// go unnoticed, apart from the configured interval.
+pub fn regular(peers: usize) -> Duration {
+    // The full size is tried with every fourth request.
+    Duration::from_secs_f64(peers as f64 * 1.25 / REGULAR)
 }
 
 /// Lets `rate` packets a second pass, in bursts of at most `burst` (the generic cell rate

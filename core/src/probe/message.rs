@@ -1,16 +1,17 @@
 //! What probes look like on the wire.
 //!
 //! ```text
-//!  0       4      5    6      8          12    14    16      24     32        48          64  65       96
-//! ┌───────┬──────┬────┬──────┬──────────┬─────┬─────┬───────┬──────┬─────────┬───────────┬───┬────────┬───────
-//! │ magic │format│kind│ size │ sequence │ MTU │  0  │ token │ plan │ boot id │   node    │ n │version │ zeros
-//! └───────┴──────┴────┴──────┴──────────┴─────┴─────┴───────┴──────┴─────────┴───────────┴───┴────────┴───────
+//!  0       4      5    6      8          12    14      15  16      24     32        48          64  65       96
+//! ┌───────┬──────┬────┬──────┬──────────┬─────┬───────┬───┬───────┬──────┬─────────┬───────────┬───┬────────┬───────
+//! │ magic │format│kind│ size │ sequence │ MTU │ flags │ 0 │ token │ plan │ boot id │   node    │ n │version │ zeros
+//! └───────┴──────┴────┴──────┴──────────┴─────┴───────┴───┴───────┴──────┴─────────┴───────────┴───┴────────┴───────
 //! ```
 //!
 //! All numbers are in network order. The fixed part of [`HEADER`] octets may be followed by zeros
 //! up to the size that is being tried. A reply is the fixed part alone and a request is never
-//! shorter, so nobody can use a node to multiply traffic. Octets that are zero today may get a
-//! meaning; the format changes only when an older reader would be misled.
+//! shorter, so nobody can use a node to multiply traffic. The lowest of the flags is
+//! [`Message::hears`]. Octets and flags that are zero today may get a meaning; the format changes
+//! only when an older reader would be misled.
 //!
 //! Nothing here is authenticated. A message is worth as much as the address that it came from,
 //! which the guards in the kernel vouch for (see [`super`]).
@@ -27,6 +28,9 @@ const MAGIC: [u8; 4] = *b"mnpb";
 
 /// The only format so far.
 const FORMAT: u8 = 1;
+
+/// The flag of [`Message::hears`].
+const HEARS: u8 = 1;
 
 /// The longest text of a version, in octets.
 const VERSION_MAX: usize = HEADER - 65;
@@ -78,6 +82,8 @@ pub struct Message {
     pub sequence: u32,
     /// What only who got the request can know.
     pub token: u64,
+    /// Whether the sender of a request got the receiver's reply to the one before.
+    pub hears: bool,
     /// Who sent it.
     pub about: About,
 }
@@ -132,7 +138,7 @@ impl Message {
         out.extend_from_slice(&self.size.to_be_bytes());
         out.extend_from_slice(&self.sequence.to_be_bytes());
         out.extend_from_slice(&self.about.mtu.to_be_bytes());
-        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&[if self.hears { HEARS } else { 0 }, 0]);
         out.extend_from_slice(&self.token.to_be_bytes());
         out.extend_from_slice(&self.about.plan.to_be_bytes());
         out.extend_from_slice(&self.about.boot);
@@ -177,6 +183,7 @@ impl Message {
             size,
             sequence: u32::from_be_bytes(at(fixed, 8)),
             token: u64::from_be_bytes(at(fixed, 16)),
+            hears: fixed[14] & HEARS != 0,
             about: About {
                 mtu: u16::from_be_bytes(at(fixed, 12)),
                 plan: u64::from_be_bytes(at(fixed, 24)),
@@ -210,9 +217,10 @@ mod tests {
     fn message() -> impl Strategy<Value = Message> {
         let kind = prop_oneof![Just(Kind::Request), Just(Kind::Reply), Just(Kind::Hello)];
         let about = (any::<[u8; 4]>(), any::<u64>(), any::<u16>(), any::<[u8; 16]>(), "[!-~]{0,31}");
-        (kind, HEADER as u16..9000, any::<u32>(), any::<u64>(), about).prop_map(|(kind, size, s, t, a)| {
+        let numbers = (HEADER as u16..9000, any::<u32>(), any::<u64>(), any::<bool>());
+        (kind, numbers, about).prop_map(|(kind, (size, sequence, token, hears), a)| {
             let about = About { node: a.0.into(), plan: a.1, mtu: a.2, boot: a.3, version: a.4 };
-            Message { kind, size, sequence: s, token: t, about }
+            Message { kind, size, sequence, token, hears, about }
         })
     }
 
@@ -252,11 +260,11 @@ mod tests {
             boot: [0xb0; 16],
             version: "0.1.0".into(),
         };
+        let token = 0xa1a2_a3a4_a5a6_a7a8;
         let wire =
-            Message { kind: Kind::Request, size: 100, sequence: 7, token: 0xa1a2_a3a4_a5a6_a7a8, about }
-                .encode();
+            Message { kind: Kind::Request, size: 100, sequence: 7, token, hears: true, about }.encode();
         assert_eq!(wire[..8], *b"mnpb\x01\x01\x00\x64");
-        assert_eq!(wire[8..16], [0, 0, 0, 7, 0x05, 0xaa, 0, 0]);
+        assert_eq!(wire[8..16], [0, 0, 0, 7, 0x05, 0xaa, 1, 0]);
         assert_eq!(wire[16..24], [0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8]);
         assert_eq!(wire[24..32], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(wire[32..48], [0xb0; 16]);
@@ -274,7 +282,7 @@ mod tests {
             boot: [0; 16],
             version: "x".repeat(40),
         };
-        let message = Message { kind: Kind::Reply, size: 96, sequence: 0, token: 0, about };
+        let message = Message { kind: Kind::Reply, size: 96, sequence: 0, token: 0, hears: false, about };
         let wire = message.encode();
         assert_eq!(Message::decode(&wire).unwrap().about.version.len(), 31);
         for (octet, value, part) in

@@ -55,14 +55,15 @@ impl PathMtu {
 
     /// The size to try now, if any.
     pub(super) fn wanted(&mut self, now: Duration, limits: &Limits) -> Option<u16> {
-        let stale = match self.known {
-            None => true,
-            Some((_, at)) => now.saturating_sub(at) >= limits.mtu_recheck,
-        };
-        if self.search.is_none() && stale {
+        if self.search.is_none() && self.is_stale(now, limits) {
             self.search = Some(self.begin());
         }
         self.search.map(|search| search.next(self.full))
+    }
+
+    /// Whether the full size is to be tried with the next visit.
+    pub(super) fn is_stale(&self, now: Duration, limits: &Limits) -> bool {
+        self.known.is_none_or(|(_, at)| now.saturating_sub(at) >= limits.mtu_recheck)
     }
 
     /// Takes note that a size passed. Returns the largest size when that is now known.

@@ -14,6 +14,13 @@ use crate::membership::{Liveness, Now};
 /// it tell that the path is well; this is added to four round-trip times.
 const SIZED_MARGIN: Duration = Duration::from_millis(500);
 
+/// So many requests in a row that say that the peer does not hear us any more are no chance: it asks
+/// once without knowing after a start of its own.
+const DEAF: u8 = 2;
+
+/// For so many intervals at most others' requests take the place of our own, which alone measure.
+const MEASURE: u32 = 3;
+
 /// A peer.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -40,6 +47,8 @@ pub(super) struct Peer {
     next_size: Option<u16>,
     /// Whether the latest small request was answered.
     small_passed: bool,
+    /// How many requests have come since one that said that the peer hears us.
+    deaf: u8,
     /// The time under which the peer stands in the queue.
     pub(super) queued: Duration,
 }
@@ -70,6 +79,7 @@ impl Peer {
             sized: None,
             next_size: None,
             small_passed: false,
+            deaf: u8::MAX,
             queued: visit,
         }
     }
@@ -210,11 +220,29 @@ impl Peer {
         events
     }
 
-    /// Asks at the next opportunity: something tells that the peer may be there.
-    pub(super) fn hurry(&mut self, now: Duration) {
-        if self.liveness != Liveness::Alive {
+    /// Whether it answered the last request.
+    pub(super) fn hears(&self) -> bool {
+        self.liveness == Liveness::Alive && self.losses == 0
+    }
+
+    /// Takes a request of the peer, which `hears` us or does not. `dice` is any number, for the jitter.
+    ///
+    /// One that hears us need not be asked in a large cluster: its request came one way and our last
+    /// reply went the other. One that does not hear us any more, or of which nothing is known, is asked
+    /// at once.
+    pub(super) fn asked(&mut self, hears: bool, now: Duration, limits: &Limits, dice: u32) {
+        self.deaf = if hears { 0 } else { self.deaf.saturating_add(1) };
+        if self.liveness != Liveness::Alive || self.deaf == DEAF {
             self.visit = self.visit.min(now);
+        } else if hears && self.hears() && limits.share && self.is_measured(now, limits) {
+            self.plan_visit(now, limits, dice);
         }
+    }
+
+    /// Whether nothing is due that only a request of our own can tell.
+    fn is_measured(&self, now: Duration, limits: &Limits) -> bool {
+        let lately = self.last_reply.is_some_and(|at| now < at.monotonic + limits.interval * MEASURE);
+        lately && !self.path.is_open() && !self.path.is_stale(now, limits)
     }
 
     /// Whether it has never answered, or not for long, so that a hello is worth sending.
@@ -276,7 +304,7 @@ impl Peer {
             Liveness::Alive if self.losses > 0 => limits.fast,
             Liveness::Alive if self.target.missing => limits.slow,
             Liveness::Alive => limits.interval,
-            Liveness::Unknown => limits.fast,
+            Liveness::Unknown => limits.first,
             Liveness::Dead => limits.slow,
         };
         self.visit = now + spread(interval, dice);

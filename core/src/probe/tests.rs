@@ -3,3 +3,4 @@
 mod cost;
 mod network;
 mod rules;
+mod sharing;

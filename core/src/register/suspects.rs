@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::registrar::Event;
 use super::sight::Sight;
+use crate::probe::regular;
 
 /// How many nodes watch.
 const WATCHERS: usize = 3;
@@ -52,7 +53,11 @@ enum Kept {
 /// The peers whose leases are watched.
 #[derive(Clone, Debug)]
 pub(super) struct Suspects {
+    /// As configured.
     lease: Duration,
+    /// How long somebody is watched: the lease, or longer where the probe of so many peers takes longer
+    /// to find out who is dead.
+    patience: Duration,
     rank: u32,
     /// When each member was last known as one. Those that went lately count as silent, or a cluster
     /// that falls apart in steps would always look whole.
@@ -62,13 +67,14 @@ pub(super) struct Suspects {
 
 impl Suspects {
     pub(super) fn new(lease: Duration) -> Self {
-        Suspects { lease, rank: 0, members: BTreeMap::new(), suspects: BTreeMap::new() }
+        Suspects { lease, patience: lease, rank: 0, members: BTreeMap::new(), suspects: BTreeMap::new() }
     }
 
     /// Takes what is seen now. Whoever is not dead any more is under no suspicion, and nobody is
     /// while this node is not one to judge.
     pub(super) fn observe(&mut self, sight: &Sight, now: Duration) {
-        self.members.retain(|_, known| now.saturating_sub(*known) <= self.lease);
+        self.patience = self.lease.max(regular(sight.peers.len()) * 2);
+        self.members.retain(|_, known| now.saturating_sub(*known) <= self.patience);
         self.members.extend(sight.peers.keys().map(|peer| (*peer, now)));
         let trustworthy = sight.is_trustworthy(self.members.len());
         match sight.rank().filter(|rank| *rank < WATCHERS && trustworthy) {
@@ -110,7 +116,7 @@ impl Suspects {
         now: Duration,
         events: &mut Vec<Event>,
     ) -> Option<String> {
-        let pause = self.lease / READS;
+        let pause = self.patience / READS;
         let suspect = self.suspects.get_mut(&peer)?;
         suspect.due = now + pause;
         // Where nothing could be asked, nothing is known; the gap below tells how much was missed.
@@ -135,7 +141,7 @@ impl Suspects {
         };
         match &suspect.rests {
             Some((known, since)) if *known == text && watched => {
-                let patience = self.lease + pause * self.rank;
+                let patience = self.patience + pause * self.rank;
                 (now.saturating_sub(*since) >= patience).then_some(text)
             }
             _ => {

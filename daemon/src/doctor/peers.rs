@@ -87,6 +87,7 @@ impl Prober<'_> {
             size,
             sequence: 0,
             token: token(),
+            hears: false,
             about: About {
                 node: self.place.identity.address,
                 plan: self.place.plan.digest(),

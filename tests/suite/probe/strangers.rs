@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
 /// What would make a difference if it were believed: another plan, in a request.
 fn forged(node: IpAddr) -> Vec<u8> {
     let about = About { node, plan: 0xbad, mtu: 1, boot: [0xbb; 16], version: "forged".into() };
-    Message { kind: Kind::Request, size: HEADER as u16, sequence: 1, token: 1, about }.encode()
+    Message { kind: Kind::Request, size: HEADER as u16, sequence: 1, token: 1, hears: false, about }.encode()
 }
 
 /// Sends a forged request from an address that the pod has; the socket waits for an answer.

@@ -228,6 +228,7 @@ fn strangers_and_forgeries_get_nothing_and_change_nothing() {
         size: HEADER as u16,
         sequence: 1,
         token: 1,
+        hears: false,
         about: local(7).about,
     };
     let one = net.prober(1);
