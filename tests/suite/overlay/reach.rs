@@ -173,7 +173,8 @@ fn what_comes_before_the_route_to_an_own_address_spoils_nothing() -> Result<()> 
         from.connect(to.local_addr()?)?;
         let route =
             |verb| node.exec(["ip", "-6", "route", verb, "local", own, "dev", DEVICE, "table", "local"]);
-        route("del")?;
+        // By now it is there, or comes soon.
+        eventually("the route to be there and to go", PATIENT, || route("del"))?;
         let capture = Capture::start(node, DEVICE)?;
         from.send(b"early")?;
         // It comes, and leaves again.
