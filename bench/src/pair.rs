@@ -247,17 +247,19 @@ fn routed_pod(k: usize, mtu: u32, pod: &str) -> Lines {
     Lines { host, fdb: String::new(), pod, nft: String::new() }
 }
 
-/// With the least of what kube-proxy brings to every node: one rule that can masquerade makes the
-/// kernel track every connection (`nft_masq_init` calls `nf_ct_netns_get`, net/netfilter/nft_masq.c;
-/// chains of the type nat alone do not). Nothing carries the mark, so nothing is translated, and
-/// the chains are asked about the first packet of a connection only.
-fn tracked(lines: Lines) -> Lines {
-    let nft = "table ip kube-proxy {\n\
+/// One rule that could masquerade and never does, as kube-proxy has it.
+pub const MASQUERADING: &str = "table ip kube-proxy {\n\
          chain prerouting { type nat hook prerouting priority -100; }\n\
          chain output { type nat hook output priority -100; }\n\
          chain postrouting { type nat hook postrouting priority 100;\n\
            meta mark & 0x4000 == 0x4000 masquerade\n\
          }\n\
        }\n";
-    Lines { nft: nft.into(), ..lines }
+
+/// With the least of what kube-proxy brings to every node: one rule that can masquerade makes the
+/// kernel track every connection (`nft_masq_init` calls `nf_ct_netns_get`, net/netfilter/nft_masq.c;
+/// chains of the type nat alone do not). Nothing carries the mark, so nothing is translated, and
+/// the chains are asked about the first packet of a connection only.
+fn tracked(lines: Lines) -> Lines {
+    Lines { nft: MASQUERADING.into(), ..lines }
 }

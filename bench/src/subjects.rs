@@ -1,5 +1,6 @@
 //! Who attaches pods: minionet, the reference plugins, and the floor.
 
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use netns_testbed::{Cluster, Host, Namespace};
 use serde_json::{Value, json};
 
 use crate::measure::{time, time_here, until};
+use crate::pair::MASQUERADING;
 use crate::programs::{Programs, REFERENCE};
 
 /// How long anything may take to disappear.
@@ -30,6 +32,8 @@ pub struct Subject {
     pub name: String,
     host: Namespace,
     kind: Kind,
+    /// One that the kernel remembers as long as it is open.
+    connection: Option<(TcpListener, TcpStream)>,
     /// Keeps the host, and what runs on it.
     _owner: Owner,
 }
@@ -68,7 +72,13 @@ impl Subject {
         })?;
         let conf = json!({"cniVersion": "1.1.0", "name": NETWORK, "type": "minionet"}).to_string();
         let kind = Kind::Cni { program: programs.path("minionet"), conf };
-        Ok(Subject { name: "minionet".into(), host, kind, _owner: Owner::Cluster(Box::new(cluster)) })
+        Ok(Subject {
+            name: "minionet".into(),
+            host,
+            kind,
+            connection: None,
+            _owner: Owner::Cluster(Box::new(cluster)),
+        })
     }
 
     /// minionet for pods of both families.
@@ -109,7 +119,13 @@ impl Subject {
             host.sysctl([("net.ipv6.conf.default.accept_dad", "1"), ("net.ipv6.conf.all.accept_dad", "1")])?;
         }
         let kind = Kind::Cni { program: PathBuf::from(REFERENCE).join(plugin), conf: conf.to_string() };
-        Ok(Subject { name: name.into(), host: host.namespace().clone(), kind, _owner: Owner::Host(host) })
+        Ok(Subject {
+            name: name.into(),
+            host: host.namespace().clone(),
+            kind,
+            connection: None,
+            _owner: Owner::Host(host),
+        })
     }
 
     /// The program that sends the needed messages and nothing else.
@@ -118,7 +134,29 @@ impl Subject {
         host.forward()?;
         let kind = Kind::Floor { program: programs.path("minionet-floor"), dual };
         let name = if dual { "floor, dual stack" } else { "floor" };
-        Ok(Subject { name: name.into(), host: host.namespace().clone(), kind, _owner: Owner::Host(host) })
+        Ok(Subject {
+            name: name.into(),
+            host: host.namespace().clone(),
+            kind,
+            connection: None,
+            _owner: Owner::Host(host),
+        })
+    }
+
+    /// The same on a node as kube-proxy makes them: a rule masquerades, and there is a connection that
+    /// the kernel remembers, so that it goes through its whole table for each interface that goes down
+    /// (`masq_device_event`, net/netfilter/nf_nat_masquerade.c).
+    pub fn floor_masquerading(programs: &Programs) -> Result<Self> {
+        let mut subject = Subject::floor(programs, false)?;
+        subject.host.nft(MASQUERADING)?;
+        let connect = || -> std::io::Result<(TcpListener, TcpStream)> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let stream = TcpStream::connect(listener.local_addr()?)?;
+            Ok((listener, stream))
+        };
+        subject.connection = Some(subject.host.run(connect)??);
+        subject.name = "floor that masquerades".into();
+        Ok(subject)
     }
 
     /// Where it works.

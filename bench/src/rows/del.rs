@@ -31,6 +31,8 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         orphaned,
         Subject::reference(Reference::Bridge)?,
         Subject::floor(&bench.programs, false)?,
+        Subject::reference(Reference::Masquerade)?,
+        Subject::floor_masquerading(&bench.programs)?,
     ];
     let mut subjects: Vec<(Subject, Vec<Pod>)> =
         subjects.into_iter().map(|s| s.pods(1).map(|pods| (s, pods))).collect::<Result<_>>()?;
@@ -41,8 +43,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         Ok(ms(took))
     })?;
     let bridge = ("bridge + host-local", samples[2].as_slice());
-    let alone = ratios(&samples[3], &samples[2]);
-    let alone = |finding: Finding| finding.with_floor("deletion of the link alone", &alone);
+    let masquerading = ratios(&samples[5], &samples[2]);
+    let alone = |finding: Finding| {
+        finding.with_floor("deletion of the link alone, on a node that masquerades", &masquerading)
+    };
     let with = Finding::ratio(
         "DEL against bridge + host-local",
         Target::AtMost(0.2),
@@ -57,6 +61,13 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         ("minionet, daemon killed", &samples[1]),
         bridge,
     );
+    let masquerade = Finding::ratio(
+        "DEL without a daemon against bridge + host-local, masquerade",
+        Target::None,
+        "ms",
+        ("minionet, daemon killed", &samples[1]),
+        ("bridge + host-local, masquerade", &samples[4]),
+    );
     let floor = Finding::ratio(
         "DEL against the deletion of the link alone",
         Target::None,
@@ -64,7 +75,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         ("minionet", &samples[0]),
         ("floor", &samples[3]),
     );
-    Ok(vec![with, alone(without), floor].into())
+    Ok(vec![with, alone(without), masquerade, floor].into())
 }
 
 /// The end of all pods of a node. The floor takes the links out of the pods by the same messages as

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use minionet_core::addr::Cidr;
-use minionet_core::overlay::object::Objects;
+use minionet_core::overlay::object::{self, Objects};
 use minionet_core::overlay::patience::{Ground, LONGEST, Patience, Refusal, SHORTEST};
 use minionet_core::overlay::{self, Change, Device, Local, Overlay};
 use minionet_core::plan::NodePlan;
@@ -28,7 +28,8 @@ pub struct Settler {
     again: Option<Duration>,
     /// What the kernel held when it was last found to be right.
     settled: Option<Arc<Overlay>>,
-    /// Which numbers of next hop objects strangers had when it was last looked at.
+    /// Which numbers of next hop objects strangers had when it was last looked at, and whether the
+    /// kernel has such objects.
     taken: Objects,
     /// Whether the kernel refuses next hop objects although it knows them (an SELinux policy may).
     objectless: bool,
@@ -70,6 +71,7 @@ impl Settler {
             let mut observed = kernel::read(socket, &device.name)?;
             observed.objects.possible &= !self.objectless;
             self.taken = observed.objects.taken();
+            observed.objects = observed.objects.if_they(object::pay([&**wanted.overlay]));
             links = observed.device.iter().map(|d| d.index).chain(wanted.overlay.underlay).collect();
             let mut changes = overlay::diff(wanted.overlay, &observed)?;
             if !wanted.trusted {
@@ -111,7 +113,8 @@ impl Settler {
         let Some(settled) = &mut self.settled else { return Ok(()) };
         let local = Local { underlay: settled.underlay, ..*local };
         let more = overlay::desired(settled.device.clone(), &local, peers);
-        let changes = overlay::additions(&more, settled, &self.taken);
+        let taken = self.taken.clone().if_they(object::pay([&**settled, &more]));
+        let changes = overlay::additions(&more, settled, &taken);
         let failures = kernel::apply(socket, &settled.device, &changes)?;
         report(&changes);
         journal.made(&changes, failures.iter().map(|f| &f.change), self.clock.now());
@@ -124,7 +127,8 @@ impl Settler {
     /// this, also what the kernel refuses, is found by the reading that follows.
     fn add_early(&mut self, socket: &mut Socket, wanted: &Overlay, journal: &mut Journal) -> Result<()> {
         let Some(settled) = self.settled.take() else { return Ok(()) };
-        let changes = overlay::additions(wanted, &settled, &self.taken);
+        let taken = self.taken.clone().if_they(object::pay([wanted]));
+        let changes = overlay::additions(wanted, &settled, &taken);
         if !changes.is_empty() {
             report(&changes);
             let failures = kernel::apply(socket, &wanted.device, &changes)?;

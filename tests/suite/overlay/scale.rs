@@ -20,6 +20,7 @@ const MOST: u32 = 4_092;
 pub fn trials() -> Vec<Trial> {
     trials![
         five_hundred_records_are_asked_for_over_tcp_and_programmed,
+        routes_to_many_peers_come_back_with_their_next_hop_objects,
         as_many_records_as_one_answer_holds_and_more_in_another_name,
     ]
 }
@@ -49,6 +50,42 @@ fn five_hundred_records_are_asked_for_over_tcp_and_programmed() -> Result<()> {
             }
         })?;
         Ok(())
+    })
+}
+
+/// Where there are many peers, IPv4 routes refer to next hop objects, whose numbers are the addresses
+/// of VTEPs. The kernel removes a route with its object, and says so of the object alone.
+fn routes_to_many_peers_come_back_with_their_next_hop_objects() -> Result<()> {
+    let builder = Cluster::builder("cncfdemo").nodes(2).underlay("172.20.0.0/22");
+    builder.config("node_networks = [\"172.20.0.0/22\"]").run(|cluster| {
+        let pods = pod_per_node(cluster)?;
+        let address = |number: u16| IpAddr::from(Ipv4Addr::from_bits(0xac14_0000 + u32::from(number)));
+        let records: Vec<IpAddr> = (1..=RECORDS).map(address).collect();
+        cluster.dns().set(&cluster.dns_name(), &records, 1)?;
+        let node = cluster.node(0);
+        let wanted = tables_for(2..=RECORDS);
+        wait_for_tables(node, &wanted)?;
+        // Few peers were known when the second node was.
+        let route = "10.32.3.0/24 nhid 169870081 via 10.32.3.1 dev minionet proto 109 onlink";
+        ensure!(node.exec(["ip", "route", "show", "10.32.3.0/24"])?.trim() == route);
+        let objects = || node.exec(["ip", "nexthop", "show", "proto", "109"]);
+        let before = objects()?;
+        for damage in [
+            "nexthop del id 169870081",
+            "nexthop replace id 169870081 via 10.32.4.1 dev minionet onlink proto 109",
+            // For 10.47.0.1, which is nobody's.
+            "nexthop add id 170852353 via 10.32.2.1 dev minionet onlink proto 109",
+            "nexthop flush proto 109",
+        ] {
+            node.ip(damage)?;
+            eventually(damage, PATIENT, || {
+                let after = objects()?;
+                ensure!(after == before, "{} objects", after.lines().count());
+                anyhow::Ok(())
+            })?;
+            wait_for_tables(node, &wanted)?;
+        }
+        everybody_reaches_everybody(&pods)
     })
 }
 

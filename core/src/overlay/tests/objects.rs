@@ -50,6 +50,23 @@ fn an_object_comes_before_its_route_and_goes_after_it() {
 }
 
 #[test]
+fn objects_are_for_many_routes_into_the_overlay() {
+    let with = |count: u32, via: fn(Ipv4Addr) -> NextHop| {
+        let address = |k: u32| Ipv4Addr::from_bits(0x0a20_0001 + (k << 8));
+        let route = |k: u32| (format!("{}/32", address(k)).parse().unwrap(), via(address(k)));
+        Overlay { routes: (0..count).map(route).collect(), ..overlay(&[]) }
+    };
+    let tunnel = |gateway: Ipv4Addr| NextHop::Vtep(gateway.into());
+    assert!(object::pay([&with(256, tunnel)]) && !object::pay([&with(255, tunnel)]));
+    assert!(object::pay([&with(255, tunnel), &with(1, tunnel)]));
+    assert!(!object::pay([&with(5000, |gateway| NextHop::Direct(gateway.into()))]));
+    for (possible, pay) in [(true, true), (true, false), (false, true)] {
+        let objects = Objects { possible, ..Objects::default() }.if_they(pay);
+        assert_eq!(objects.possible, possible && pay);
+    }
+}
+
+#[test]
 fn newcomers_get_their_objects_without_a_look() {
     let (before, wanted) = (overlay(&[2]), overlay(&[2, 3]));
     let mut state = settle(&before, bare());
