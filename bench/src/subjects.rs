@@ -87,6 +87,12 @@ impl Subject {
         Ok(Subject { name: "minionet, dual stack".into(), ..Self::minionet(programs, config)? })
     }
 
+    /// Somebody on a host of its own, where nothing is remembered.
+    fn on(host: Host, name: &str, kind: Kind) -> Self {
+        let place = host.namespace().clone();
+        Subject { name: name.into(), host: place, kind, connection: None, _owner: Owner::Host(host) }
+    }
+
     /// A reference plugin of Debian on a host of its own.
     pub fn reference(reference: Reference) -> Result<Self> {
         let (name, plugin, ranges) = match reference {
@@ -119,13 +125,7 @@ impl Subject {
             host.sysctl([("net.ipv6.conf.default.accept_dad", "1"), ("net.ipv6.conf.all.accept_dad", "1")])?;
         }
         let kind = Kind::Cni { program: PathBuf::from(REFERENCE).join(plugin), conf: conf.to_string() };
-        Ok(Subject {
-            name: name.into(),
-            host: host.namespace().clone(),
-            kind,
-            connection: None,
-            _owner: Owner::Host(host),
-        })
+        Ok(Subject::on(host, name, kind))
     }
 
     /// The program that sends the needed messages and nothing else.
@@ -134,13 +134,7 @@ impl Subject {
         host.forward()?;
         let kind = Kind::Floor { program: programs.path("minionet-floor"), dual };
         let name = if dual { "floor, dual stack" } else { "floor" };
-        Ok(Subject {
-            name: name.into(),
-            host: host.namespace().clone(),
-            kind,
-            connection: None,
-            _owner: Owner::Host(host),
-        })
+        Ok(Subject::on(host, name, kind))
     }
 
     /// The same on a node as kube-proxy makes them: a rule masquerades, and there is a connection that
