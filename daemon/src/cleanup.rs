@@ -102,10 +102,7 @@ fn look(socket: &mut Socket, conf_dir: &str) -> Result<Inventory> {
 
 /// The numbers of the next hop objects that are ours; none where the kernel has none at all.
 fn objects(socket: &mut Socket) -> Result<BTreeSet<u32>> {
-    let all = match socket.next_hop_objects() {
-        Err(error) if error.is_unsupported() => Vec::new(),
-        other => other?,
-    };
+    let all = socket.next_hop_objects()?.unwrap_or_default();
     let ours = all.iter().filter(|object| object.protocol == ROUTE_PROTOCOL_PEER);
     Ok(ours.map(|object| object.number).collect())
 }

@@ -49,14 +49,16 @@ pub struct NextHopObject {
 }
 
 impl Socket {
-    /// Reads all next hop objects.
+    /// Reads all next hop objects; `None` where the kernel knows no such thing, or lets us have none.
     ///
     /// # Errors
-    /// [`Error`] when the kernel cannot be asked; [`Error::is_unsupported`] of it where the kernel has
-    /// no such objects.
-    pub fn next_hop_objects(&mut self) -> Result<Vec<NextHopObject>, Error> {
+    /// [`Error`] when the kernel cannot be asked.
+    pub fn next_hop_objects(&mut self) -> Result<Option<Vec<NextHopObject>>, Error> {
         let all = Outgoing::Raw { kind: GET, body: vec![0; HEADER] };
-        self.dump_received(all, "read the next hop objects", |object| Ok(decode(object)))
+        match self.dump_received(all, "read the next hop objects", |object| Ok(decode(object))) {
+            Err(error) if error.is_unsupported() => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Removes a next hop object, and with it the routes that still refer to it; says whether it was

@@ -67,10 +67,7 @@ pub fn read(socket: &mut Socket, name: &str) -> Result<Observed, Error> {
 
 /// The next hop objects that matter; where the kernel has none, none are possible.
 fn objects(socket: &mut Socket) -> Result<Objects, Error> {
-    let all = match socket.next_hop_objects() {
-        Err(error) if error.is_unsupported() => return Ok(Objects::default()),
-        other => other?,
-    };
+    let Some(all) = socket.next_hop_objects()? else { return Ok(Objects::default()) };
     let ours = |o: &NextHopObject| o.protocol == ROUTE_PROTOCOL_PEER;
     let matters = all.iter().filter(|o| ours(o) || object::could_be_ours(o.number));
     let found = matters.map(|o| {

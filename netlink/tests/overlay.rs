@@ -228,7 +228,7 @@ fn a_strangers_object_with_one_of_our_numbers_is_left_alone() {
         ip("nexthop replace id 169869825 via 10.32.3.1 dev minionet onlink proto 196");
         settle(&mut socket, &wanted);
         assert_eq!(objects_to(&mut socket, NETWORK), [None]);
-        let found = socket.next_hop_objects().unwrap();
+        let found = socket.next_hop_objects().unwrap().unwrap();
         let stranger = found.iter().find(|object| object.number == SECOND).unwrap();
         assert_eq!((stranger.protocol, stranger.gateway), (196, Some([10, 32, 3, 1].into())));
         // A group of ours cannot be changed into what it should be.
@@ -262,11 +262,11 @@ fn an_object_that_somebody_changed_is_corrected() {
         assert_eq!(settle(&mut socket, &wanted), 1);
         // With the device everything goes and comes again.
         ip("link set minionet down");
-        assert_eq!(socket.next_hop_objects().unwrap(), []);
+        assert_eq!(socket.next_hop_objects().unwrap().unwrap(), []);
         settle(&mut socket, &wanted);
         ip("link del minionet");
         settle(&mut socket, &wanted);
-        assert_eq!(socket.next_hop_objects().unwrap().len(), 2);
+        assert_eq!(socket.next_hop_objects().unwrap().unwrap().len(), 2);
         assert!(socket.remove_next_hop_object(SECOND).unwrap());
         assert!(!socket.remove_next_hop_object(SECOND).unwrap());
     });
