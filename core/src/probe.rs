@@ -17,6 +17,8 @@
 //!   our plan. A **hello** to a peer that is silent is a frame that every minion takes; see
 //!   [`hello`].
 //!
+//! A daemon that is asked to stop leaves what it knows to the next one; see [`kept`].
+//!
 //! The results inform. They remove nothing by themselves; membership asks for them where DNS
 //! alone cannot tell (see [`crate::membership`]).
 //!
@@ -33,10 +35,13 @@
 
 mod event;
 pub mod hello;
+mod kept;
 mod limits;
 mod message;
+mod parties;
 mod path_mtu;
 mod peer;
+mod random;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -47,78 +52,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::event::Event;
+pub use self::kept::{Kept, Way};
 use self::limits::Pacer;
 pub use self::limits::{Limits, regular};
 pub use self::message::{About, HEADER, Kind, Message, MessageError};
+pub use self::parties::{Local, Target, Transmit};
 use self::peer::Peer;
+use self::random::Random;
 pub use self::stats::Times;
 use self::view::{Counters, ProbeView};
 use crate::addr::Family;
 use crate::membership::{Liveness, Now};
 
-/// Octets of IPv4 (RFC 791) and UDP (RFC 768) before a message.
-const OVERHEAD_V4: u16 = 20 + 8;
-
-/// Octets of IPv6 (RFC 8200) and UDP before a message.
-const OVERHEAD_V6: u16 = 40 + 8;
-
 /// Most events that are kept for [`Prober::events`]; the others are lost, not what they are about.
 const MAX_EVENTS: usize = 1000;
-
-/// This node, as it speaks to its peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// The address of its VTEP, from which requests are sent.
-    pub vtep: IpAddr,
-    /// What it says about itself. The MTU is the size that should pass to every peer.
-    pub about: About,
-}
-
-impl Local {
-    /// Octets before a message in an IP packet.
-    fn overhead(&self) -> u16 {
-        match Family::of(self.vtep) {
-            Family::V4 => OVERHEAD_V4,
-            Family::V6 => OVERHEAD_V6,
-        }
-    }
-
-    /// The size of a small request as an IP packet.
-    fn least(&self) -> u16 {
-        // 96 fits.
-        self.overhead() + HEADER as u16
-    }
-}
-
-/// A peer to be probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Its address on the underlay.
-    pub node: IpAddr,
-    /// The address of its VTEP, of the family of [`Local::vtep`].
-    pub vtep: IpAddr,
-    /// Whether DNS does not list it any more: it is asked more often then.
-    pub missing: bool,
-}
-
-/// A message to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transmit {
-    /// To the address of a VTEP, through the tunnel, not to be fragmented.
-    Datagram {
-        /// The VTEP.
-        to: IpAddr,
-        /// The UDP payload.
-        payload: Vec<u8>,
-    },
-    /// To a peer that does not answer: a hello, to be put into a frame by [`hello::frame`].
-    Hello {
-        /// The peer's address on the underlay.
-        to: IpAddr,
-        /// The UDP payload.
-        payload: Vec<u8>,
-    },
-}
 
 /// The state machine.
 #[derive(Clone, Debug)]
@@ -134,6 +81,8 @@ pub struct Prober {
     queue: BTreeSet<(Duration, IpAddr)>,
     /// Hellos that wait to be sent.
     hello: Option<IpAddr>,
+    /// What an earlier daemon left, and the present way, until there are peers.
+    kept: Option<(Kept, Way)>,
     pacer: Pacer,
     random: Random,
     sequence: u32,
@@ -154,6 +103,7 @@ impl Prober {
             peers: BTreeMap::new(),
             queue: BTreeSet::new(),
             hello: None,
+            kept: None,
             random: Random(seed),
             sequence: 0,
             events: Vec::new(),
@@ -188,6 +138,7 @@ impl Prober {
         for vtep in gone.into_iter().chain(new.iter().map(|target| target.vtep)) {
             self.remove(vtep);
         }
+        let new = self.greet(new, &local, now);
         let unheard = self.peers.values().filter(|peer| peer.liveness() == Liveness::Unknown).count();
         self.limits = self.base.with(self.peers.len() + new.len(), unheard + new.len());
         for target in new {
@@ -361,12 +312,34 @@ impl Prober {
         })
     }
 
+    /// Goes on with those that an earlier daemon left word of; returns the others.
+    fn greet(&mut self, new: Vec<Target>, local: &Local, now: Now) -> Vec<Target> {
+        if new.is_empty() || self.kept.is_none() {
+            return new;
+        }
+        let interval = self.base.with(self.peers.len() + new.len(), 0).interval;
+        let kept: BTreeMap<_, _> =
+            self.recall(local, now).into_iter().map(|kept| (kept.vtep, kept)).collect();
+        let resume = |target: &Target| Peer::resume(*target, kept.get(&target.vtep)?, local, interval, now);
+        let mut strangers = Vec::new();
+        for target in new {
+            match resume(&target) {
+                Some(peer) => self.insert(peer),
+                None => strangers.push(target),
+            }
+        }
+        strangers
+    }
+
     fn add(&mut self, target: Target, local: &Local, now: Now) {
         // Spread over the first interval: after a start, all peers come at once.
         let wait = self.limits.first.mul_f64(f64::from(self.random.dice()) / f64::from(u32::MAX));
-        let peer = Peer::new(target, local, now.monotonic + wait, now);
-        self.queue.insert((peer.queued, target.vtep));
-        self.peers.insert(target.vtep, peer);
+        self.insert(Peer::new(target, local, now.monotonic + wait, now));
+    }
+
+    fn insert(&mut self, peer: Peer) {
+        self.queue.insert((peer.queued, peer.target.vtep));
+        self.peers.insert(peer.target.vtep, peer);
     }
 
     fn remove(&mut self, vtep: IpAddr) {
@@ -388,24 +361,5 @@ fn requeue(queue: &mut BTreeSet<(Duration, IpAddr)>, vtep: IpAddr, peer: &mut Pe
 fn push(events: &mut Vec<Event>, event: Option<Event>) {
     if events.len() < MAX_EVENTS {
         events.extend(event);
-    }
-}
-
-/// Numbers that look random: SplitMix64 (Steele, Lea and Flood, 2014).
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number of 32 bits.
-    fn dice(&mut self) -> u32 {
-        (self.next() >> 32) as u32
     }
 }

@@ -176,7 +176,7 @@ impl Message {
             return Err(MessageError::Size { said: size, len: datagram.len() });
         }
         let len = usize::from(fixed[64]);
-        let version = fixed[65..].get(..len).filter(|text| text.iter().all(u8::is_ascii_graphic));
+        let version = fixed[65..].get(..len).filter(|text| is_version(text));
         let version = version.ok_or(MessageError::Version)?;
         Ok(Message {
             kind,
@@ -193,6 +193,11 @@ impl Message {
             },
         })
     }
+}
+
+/// Whether a message could say that this is the sender's version.
+pub(super) fn is_version(text: &[u8]) -> bool {
+    text.len() <= VERSION_MAX && text.iter().all(u8::is_ascii_graphic)
 }
 
 /// `N` octets of the fixed part.

@@ -38,6 +38,18 @@ impl PathMtu {
         PathMtu { full: full.max(floor), floor, known: None, search: None }
     }
 
+    /// Takes what was known of the same path before, if that can be, as if it had been found here.
+    pub(super) fn recall(&mut self, size: u16, at: Duration) {
+        if (self.floor..=self.full).contains(&size) {
+            self.known = Some((size, at));
+        }
+    }
+
+    /// What [`PathMtu::recall`] takes; nothing while the path is in doubt.
+    pub(super) fn settled(&self) -> Option<(u16, Duration)> {
+        self.known.filter(|_| self.search.is_none())
+    }
+
     /// Takes another full size: everything is tried anew.
     pub(super) fn set_full(&mut self, full: u16) {
         let full = full.max(self.floor);
@@ -210,6 +222,23 @@ mod tests {
         // A late word about another size changes nothing.
         assert_eq!(mtu.passed(1300, now), None);
         assert_eq!(mtu.passed(1450, now), Some(1450));
+    }
+
+    #[test]
+    fn what_is_recalled_is_as_old_as_it_was() {
+        let (mut mtu, limits) = (PathMtu::new(1450, FLOOR), limits());
+        search(&mut mtu, 1350, Duration::from_secs(100));
+        let (size, at) = mtu.settled().unwrap();
+        let mut later = PathMtu::new(1450, FLOOR);
+        later.recall(size, at);
+        assert!(later.is_limited());
+        assert_eq!(later.wanted(Duration::from_secs(219), &limits), None);
+        assert_eq!(later.wanted(Duration::from_secs(220), &limits), Some(1450));
+        assert_eq!(later.settled(), None, "in doubt now");
+        let mut other = PathMtu::new(1300, FLOOR);
+        other.recall(size, at);
+        other.recall(FLOOR - 1, at);
+        assert_eq!(other.known(), None, "no such packet was ever sent on this path");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::event::Event;
+use super::kept::{KeptPeer, LATE, hex, millis};
 use super::message::About;
 use super::path_mtu::PathMtu;
 use super::stats::{Rtt, Times, Window};
@@ -82,6 +83,56 @@ impl Peer {
             deaf: u8::MAX,
             queued: visit,
         }
+    }
+
+    /// One that an earlier daemon knew, if that is still to be believed with so long an interval: until
+    /// the next request to it is due, or just was; see [`LATE`].
+    pub(super) fn resume(
+        target: Target,
+        kept: &KeptPeer,
+        local: &Local,
+        interval: Duration,
+        now: Now,
+    ) -> Option<Self> {
+        let next = Duration::from_millis(kept.next);
+        let due = next + LATE >= now.monotonic && next <= now.monotonic + latest(interval);
+        let about = kept.about(local.about.plan).filter(|_| due && kept.is_of(&target, now))?;
+        let mut peer = Peer::new(target, local, next.max(now.monotonic), now);
+        if let Some((size, at)) = kept.path {
+            peer.path.recall(size, Duration::from_millis(at));
+        }
+        let (replied, unix) = kept.replied;
+        Some(Peer {
+            liveness: Liveness::Alive,
+            since: Now { unix: kept.since, ..now },
+            losses: u32::from(next < now.monotonic),
+            window: kept.window,
+            rtt: kept.rtt,
+            last_reply: Some(Now { monotonic: Duration::from_millis(replied), unix }),
+            about: Some(about),
+            deaf: 0,
+            ..peer
+        })
+    }
+
+    /// What [`Peer::resume`] takes, of a peer that answers and has our plan. Nobody will hear the reply to
+    /// a request under way; the time of its visit stays until then, and so it is due already.
+    pub(super) fn keep(&self, ours: u64) -> Option<KeptPeer> {
+        let about = self.about.as_ref().filter(|about| self.hears() && about.plan == ours)?;
+        let replied = self.last_reply?;
+        Some(KeptPeer {
+            node: self.target.node,
+            vtep: self.target.vtep,
+            since: self.since.unix,
+            replied: (millis(replied.monotonic), replied.unix),
+            next: millis(self.visit),
+            window: self.window,
+            rtt: self.rtt,
+            path: self.path.settled().map(|(size, at)| (size, millis(at))),
+            mtu: about.mtu,
+            boot: hex(about.boot),
+            version: about.version.clone(),
+        })
     }
 
     pub(super) fn liveness(&self) -> Liveness {
@@ -284,7 +335,7 @@ impl Peer {
             mtu: about.map(|a| a.mtu),
             plan,
             version: about.map(|a| a.version.clone()),
-            boot: about.map(|a| format!("{:032x}", u128::from_be_bytes(a.boot))),
+            boot: about.map(|a| hex(a.boot)),
         }
     }
 
@@ -332,4 +383,9 @@ impl Peer {
 /// for ever.
 fn spread(interval: Duration, dice: u32) -> Duration {
     interval * 9 / 10 + interval.mul_f64(f64::from(dice) / f64::from(u32::MAX) / 5.0)
+}
+
+/// The longest of these, and a moment that rounding may cost.
+fn latest(interval: Duration) -> Duration {
+    interval * 11 / 10 + Duration::from_millis(1)
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::histogram::Histogram;
 
 /// Bounds for round trips, in seconds: from that of one rack to that around the world.
@@ -27,7 +29,7 @@ impl Default for Times {
 }
 
 /// What became of the latest requests: a bit each, set for a loss.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Window {
     bits: u32,
     len: u8,
@@ -51,13 +53,18 @@ impl Window {
     pub(super) fn lost(&self) -> u32 {
         self.bits.count_ones()
     }
+
+    /// Whether pushing can have led here.
+    pub(super) fn is_sound(&self) -> bool {
+        self.len <= Self::SIZE && u64::from(self.bits) < 1 << self.len
+    }
 }
 
 /// Round-trip times in microseconds.
 ///
 /// Smoothed and varying as in RFC 6298 section 2. Least, most and mean are those of the latest
 /// one to two spans of [`SPAN`] replies, so that what is long past does not stick.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rtt {
     last: u32,
     smoothed: u32,
@@ -69,7 +76,7 @@ pub(super) struct Rtt {
 /// Replies of a span.
 const SPAN: u32 = 32;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Span {
     count: u32,
     sum: u64,
@@ -83,6 +90,12 @@ impl Span {
         self.most = self.most.max(value);
         self.sum += u64::from(value);
         self.count += 1;
+    }
+
+    /// Whether pushing can have led here.
+    fn is_sound(&self) -> bool {
+        let (count, bounds) = (u64::from(self.count), [self.least, self.most].map(u64::from));
+        self.count <= SPAN && (bounds[0] * count..=bounds[1] * count).contains(&self.sum)
     }
 }
 
@@ -110,6 +123,12 @@ impl Rtt {
     /// Whether there is anything to tell.
     pub(super) fn is_known(&self) -> bool {
         self.current.count > 0
+    }
+
+    /// Whether pushing can have led here, once at least.
+    pub(super) fn is_sound(&self) -> bool {
+        let full = self.previous.count == 0 || self.previous.count == SPAN;
+        self.is_known() && full && self.current.is_sound() && self.previous.is_sound()
     }
 
     /// The latest, in microseconds.
@@ -155,13 +174,33 @@ mod tests {
     #[test]
     fn the_window_forgets_what_left_it() {
         let mut window = Window::default();
-        assert_eq!((window.len(), window.lost()), (0, 0));
+        assert_eq!((window.len(), window.lost(), window.is_sound()), (0, 0, true));
         (0..10).for_each(|i| window.push(i % 2 == 0));
         assert_eq!((window.len(), window.lost()), (10, 5));
         (0..32).for_each(|_| window.push(false));
         assert_eq!((window.len(), window.lost()), (32, 0));
         (0..40).for_each(|_| window.push(true));
-        assert_eq!((window.len(), window.lost()), (32, 32));
+        assert_eq!((window.len(), window.lost(), window.is_sound()), (32, 32, true));
+        let unsound = [Window { bits: 2, len: 1 }, Window { bits: 0, len: 33 }, Window { bits: 1, len: 0 }];
+        assert!(!unsound.iter().any(Window::is_sound));
+    }
+
+    #[test]
+    fn what_no_replies_lead_to_is_unsound() {
+        let span = Span { count: 2, sum: 30, least: 10, most: 20 };
+        let rtt = Rtt { current: span, ..Rtt::default() };
+        assert!(rtt.is_sound());
+        let spans = [
+            Span { count: 0, ..span },
+            Span { count: 33, sum: 500, ..span },
+            Span { sum: 19, ..span },
+            Span { sum: u64::MAX, ..span },
+            Span { least: 21, ..span },
+        ];
+        assert!(spans.iter().all(|current| !Rtt { current: *current, ..rtt }.is_sound()));
+        assert!(spans.iter().all(|previous| !Rtt { previous: *previous, ..rtt }.is_sound()));
+        assert!(!Rtt { previous: span, ..rtt }.is_sound(), "a span that ended early");
+        assert!(!Rtt::default().is_sound(), "no reply");
     }
 
     #[test]
@@ -190,6 +229,7 @@ mod tests {
             prop_assert_eq!(u64::from(rtt.mean()), sum / kept.len() as u64);
             prop_assert_eq!(rtt.last(), *times.last().unwrap());
             prop_assert!(rtt.smoothed() <= *times.iter().max().unwrap());
+            prop_assert!(rtt.is_sound());
         }
     }
 }

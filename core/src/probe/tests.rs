@@ -2,5 +2,6 @@
 
 mod cost;
 mod network;
+mod restart;
 mod rules;
 mod sharing;
