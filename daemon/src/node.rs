@@ -105,7 +105,7 @@ impl Node {
         let membership = Membership::new(&config.cluster_name, &config.names(), config.thresholds.clone())?;
         let clock = Clock::start();
         let mut node = Node {
-            probe: Probe::new(&config, clock),
+            probe: Probe::new(&config),
             trace: Service::new(&config, clock),
             register: Register::start(&config, clock),
             config,

@@ -16,7 +16,9 @@ use minionet_core::constants::RUN_DIR;
 use minionet_core::membership::{Liveness, Membership, Now};
 use minionet_core::plan::{AddressPlan, NodePlan};
 use minionet_core::probe::view::ProbeView;
-use minionet_core::probe::{About, Event, Limits, Local, Prober, Target, Times, Transmit, hello, view};
+use minionet_core::probe::{
+    About, Event, Kept, Limits, Local, Prober, Target, Times, Transmit, Way, hello, view,
+};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -61,10 +63,13 @@ pub struct Probe {
     vxlan_port: u16,
     vni: u32,
     boot: [u8; 16],
+    /// One that goes on after this process.
     clock: Clock,
     prober: Prober,
     sockets: Option<Sockets>,
     buffer: Vec<u8>,
+    /// Whether what an earlier daemon left was looked for.
+    recalled: bool,
     /// Why there are no sockets, as it was last logged.
     trouble: Option<String>,
     /// When the results are to be written next.
@@ -78,17 +83,18 @@ pub struct Probe {
 
 impl Probe {
     /// A probe that waits to be told where it is.
-    pub fn new(config: &Config, clock: Clock) -> Self {
+    pub fn new(config: &Config) -> Self {
         let seed = u64::from(random()) << 32 | u64::from(random());
         Probe {
             port: config.probe_port,
             vxlan_port: config.port,
             vni: config.vni,
             boot: boot_id(),
-            clock,
+            clock: Clock::of_boot(),
             prober: Prober::new(Limits::every(config.probe_interval), seed),
             sockets: None,
             buffer: if config.probe_port.is_some() { vec![0; DATAGRAM] } else { Vec::new() },
+            recalled: false,
             trouble: None,
             write: Duration::ZERO,
             sent: Duration::ZERO,
@@ -140,7 +146,29 @@ impl Probe {
         };
         self.peers = peers.len();
         let local = Local { vtep: block.gateway, about };
+        let recalled = std::mem::replace(&mut self.recalled, true);
+        if !recalled {
+            self.recall(port);
+        }
         self.prober.update(local, peers.iter().filter_map(target), self.clock.now());
+        let alive = |(_, liveness): &(_, _)| *liveness == Liveness::Alive;
+        let known = if recalled { 0 } else { self.prober.liveness().filter(alive).count() };
+        if known > 0 {
+            info!(known, peers = self.peers, "these answered an earlier run, and are not met anew");
+        }
+    }
+
+    /// Takes what an earlier daemon left when it was asked to stop. Where there is nothing of use, all
+    /// peers are met anew, which is no trouble.
+    fn recall(&mut self, port: u16) {
+        let text = std::fs::read_to_string(Path::new(RUN_DIR).join(view::FILE)).unwrap_or_default();
+        if let Some(kept) = Kept::parse(&text) {
+            self.prober.take_over(kept, self.way(port));
+        }
+    }
+
+    fn way(&self, port: u16) -> Way {
+        Way { port, vxlan_port: self.vxlan_port, vni: self.vni }
     }
 
     /// What is known of the peers that are probed.
@@ -185,7 +213,7 @@ impl Probe {
         let now = self.clock.now();
         if now.monotonic >= self.write {
             self.write = now.monotonic + self.pause();
-            if let Err(error) = self.save(now) {
+            if let Err(error) = self.save(None, now) {
                 warn!("the results of the probe are not written: {}", chain(&error));
             }
             memory::give_back();
@@ -239,17 +267,20 @@ impl Probe {
         self.prober.times()
     }
 
-    /// Leaves the results as they are now, for the commands.
+    /// Leaves the results as they are now, for the commands, and what the next daemon goes on with.
     pub fn finish(&self) {
-        if let Err(error) = self.save(self.clock.now()) {
+        let now = self.clock.now();
+        let kept = self.port.and_then(|port| self.prober.leave(self.way(port), now));
+        if let Err(error) = self.save(kept.as_ref(), now) {
             warn!("the results of the probe are not written: {}", chain(&error));
         }
     }
 
-    fn save(&self, now: Now) -> Result<()> {
+    fn save(&self, kept: Option<&Kept>, now: Now) -> Result<()> {
         let Some(view) = self.prober.view(now) else { return Ok(()) };
+        let text = kept.map_or_else(|| view.to_text(), |kept| kept.to_text(&view));
         let path = Path::new(RUN_DIR).join(view::FILE);
-        files::replace(&path, &view.to_text(), 0o644).map(drop).context("the file of the results")
+        files::replace(&path, &text, 0o644).map(drop).context("the file of the results")
     }
 
     /// The pause between two writings: writing is to take a small share of the time, however many peers

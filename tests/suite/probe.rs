@@ -3,6 +3,7 @@
 mod health;
 mod path;
 mod plans;
+mod restarts;
 mod strangers;
 
 use std::time::Duration;
@@ -19,7 +20,10 @@ const PATIENT: Duration = Duration::from_secs(40);
 const RESULTS: &str = "/run/minionet/probe.json";
 
 pub fn trials() -> Vec<Trial> {
-    [health::trials(), path::trials(), plans::trials(), strangers::trials()].into_iter().flatten().collect()
+    [health::trials(), path::trials(), plans::trials(), restarts::trials(), strangers::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A cluster whose nodes probe each other twice a second.

@@ -172,7 +172,7 @@ impl Prober {
     }
 
     /// Takes what the daemon before this one left, which is looked through when the first peers are
-    /// told. Says how many of them are known by it.
+    /// told.
     pub fn take_over(&mut self, kept: Kept, way: Way) {
         self.kept = Some((kept, way));
     }
