@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use minionet_core::addr::Family;
-use minionet_core::constants::ROUTE_PROTOCOL_PEER;
+use minionet_core::constants::{ROUTE_PROTOCOL_PEER, RUN_DIR};
+use minionet_core::plan::{AddressPlan, PlanSpec, PodNetwork};
+use minionet_core::probe::view;
 use minionet_netlink::Socket;
 use netns_testbed::{Cluster, DOMAIN, Node};
 
 use crate::measure::until;
 use crate::neighbours::Neighbours;
+use crate::past;
 use crate::programs::Programs;
 
 /// How long thousands of peers may take.
@@ -19,13 +22,22 @@ const PATIENT: Duration = Duration::from_secs(60);
 const NAME: usize = 2500;
 /// Where the peers are: behind the router, which drops what is sent to them, or answers for them.
 const BASE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
-/// The plan has room for the minion's own subnet and 8192 others.
+/// The plan has room for the minion's own subnet and 8192 others; see [`plan`].
 const CONFIG: &str = "node_networks = [\"172.20.0.0/24\", \"192.168.0.0/19\"]\npod_network = \"10.0.0.0/8\"\nroles = [\"minions\", \"more\"]";
+
+/// Peers that answer and ask.
+pub struct Lively {
+    /// They.
+    pub peers: Neighbours,
+    /// How many small requests, large requests, and replies to others' the minion has sent them a
+    /// second, before this.
+    pub rates: [f64; 3],
+}
 
 /// The minion.
 pub struct Crowd {
     /// Ends before the cluster in which they live.
-    neighbours: Option<Neighbours>,
+    neighbours: Option<Lively>,
     cluster: Cluster,
     ttl: u32,
 }
@@ -33,30 +45,39 @@ pub struct Crowd {
 impl Crowd {
     /// Starts a minion and waits until it has programmed so many peers, none of which answers.
     pub fn start(programs: &Programs, peers: usize, ttl: u32, config: &str) -> Result<Self> {
-        Self::begin(programs, peers, ttl, config, false)
+        let crowd = Self::without_daemon(programs, peers, ttl, config, "blackhole 192.168.0.0/16")?;
+        crowd.begin(peers)
     }
 
-    /// The same, with peers that answer the probe and ask themselves.
+    /// The same, with peers that answer the probe and ask themselves: all have been known to each other
+    /// for long, and the daemon is one that was restarted.
     pub fn lively(programs: &Programs, peers: usize, ttl: u32, config: &str) -> Result<Self> {
-        Self::begin(programs, peers, ttl, config, true)
+        let way = "local 192.168.0.0/16 dev lo";
+        let mut crowd = Self::without_daemon(programs, peers, ttl, config, way)?;
+        let plan = plan()?;
+        let addresses: Vec<IpAddr> = (0..peers).map(address).collect();
+        let past = past::live(&plan, crowd.node().address(), &addresses)?;
+        crowd.node().write(format!("{RUN_DIR}/{}", view::FILE), &past.left)?;
+        let router = crowd.cluster.router().namespace();
+        let peers_now = Neighbours::start(router, &plan.node(crowd.node().address())?, past.peers)?;
+        crowd.neighbours = Some(Lively { peers: peers_now, rates: past.rates });
+        crowd.begin(peers)
     }
 
-    fn begin(programs: &Programs, peers: usize, ttl: u32, config: &str, lively: bool) -> Result<Self> {
+    /// The minion before its start; `way` leads to its peers.
+    fn without_daemon(programs: &Programs, peers: usize, ttl: u32, config: &str, way: &str) -> Result<Self> {
         let builder = Cluster::builder("bench").nodes(1).ttl(ttl).binaries(programs.binaries());
         let cluster = builder.config(&format!("{CONFIG}\n{config}")).start_without_daemons()?;
-        let router = cluster.router();
-        let way = |way: &str| router.ip(&format!("route add {way}"));
-        if lively {
-            way("local 192.168.0.0/16 dev lo")?
-        } else {
-            way("blackhole 192.168.0.0/16")?
-        }
-        let neighbours = lively.then(|| Neighbours::start(router.namespace(), peers)).transpose()?;
-        let crowd = Crowd { neighbours, cluster, ttl };
+        cluster.router().ip(&format!("route add {way}"))?;
+        let crowd = Crowd { neighbours: None, cluster, ttl };
         crowd.publish(peers)?;
-        crowd.node().start_daemon()?;
-        crowd.wait_for(peers)?;
         Ok(crowd)
+    }
+
+    fn begin(self, peers: usize) -> Result<Self> {
+        self.node().start_daemon()?;
+        self.wait_for(peers)?;
+        Ok(self)
     }
 
     /// The minion itself.
@@ -97,7 +118,7 @@ impl Crowd {
     }
 
     /// The peers, where they answer.
-    pub fn neighbours(&self) -> Result<&Neighbours> {
+    pub fn neighbours(&self) -> Result<&Lively> {
         self.neighbours.as_ref().context("nobody answers here")
     }
 
@@ -105,6 +126,13 @@ impl Crowd {
     pub fn pid(&self) -> Result<u32> {
         self.node().daemon_pid().context("the daemon does not run")
     }
+}
+
+/// The plan of the minion.
+pub fn plan() -> Result<AddressPlan> {
+    let node_networks = vec!["172.20.0.0/24".parse()?, "192.168.0.0/19".parse()?];
+    let pods = PodNetwork { network: "10.0.0.0/8".parse()?, node_prefix: 24 };
+    Ok(AddressPlan::new(PlanSpec { node_networks, pod_networks: vec![pods] })?)
 }
 
 /// The address of a peer.

@@ -11,6 +11,7 @@ mod machine;
 mod measure;
 mod neighbours;
 mod pair;
+mod past;
 mod plot;
 mod programs;
 mod raw;

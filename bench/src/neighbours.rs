@@ -2,21 +2,21 @@
 //!
 //! One thread speaks for all of them. It takes the packets of VXLAN that a minion sends to any of
 //! their addresses, and sends what the kernel and the daemon of that peer would send: each has the
-//! state machine that the daemon has, set up as if it had as many peers as the minion.
+//! state machine that the daemon has, as it has become in a cluster of so many ([`crate::past`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use minionet_core::constants::DEFAULT_PORT;
-use minionet_core::membership::Now;
-use minionet_core::probe::{About, HEADER, Kind, Limits, Local, Message, Prober, Target, Transmit};
+use anyhow::{Context, Result, bail, ensure};
+use minionet_core::constants::{DEFAULT_PORT, DEFAULT_VNI};
+use minionet_core::plan::NodePlan;
+use minionet_core::probe::{Message, Prober, Transmit};
 use netns_testbed::Namespace;
 use nix::libc::{in_addr, in_pktinfo};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,14 +25,14 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt,
 };
 
+use crate::past::{self, Acquainted, Heard, PROBE_PORT};
+
 /// Octets before a message: VXLAN, Ethernet, IPv4 without options, UDP.
 const BEFORE: usize = 8 + 14 + 20 + 8;
 /// Where the headers of Ethernet, IPv4 and UDP begin.
 const ETHERNET: usize = 8;
 const IP: usize = ETHERNET + 14;
 const UDP: usize = IP + 20;
-/// The default of `probe_interval`.
-const INTERVAL: Duration = Duration::from_secs(30);
 /// The longest wait for an end.
 const LOOK: Duration = Duration::from_millis(100);
 /// The peers. They end with this.
@@ -44,39 +44,23 @@ pub struct Neighbours {
 #[derive(Default)]
 struct Shared {
     over: AtomicBool,
-    small: AtomicUsize,
-    large: AtomicUsize,
-    replies: AtomicUsize,
-}
-
-/// What the minion has sent to them so far.
-#[derive(Clone, Copy, Debug)]
-pub struct Heard {
-    /// Requests of the least size.
-    pub small: usize,
-    /// Larger ones.
-    pub large: usize,
-    /// Replies to their own requests.
-    pub replies: usize,
+    heard: Mutex<Heard>,
 }
 
 impl Neighbours {
-    /// Lets so many live in a host that gets what is sent to their addresses. Each begins to be with
-    /// the first request to it, and asks by itself from then on.
-    pub fn start(host: &Namespace, count: usize) -> Result<Self> {
+    /// Lets them live in a host that gets what is sent to their addresses.
+    pub fn start(host: &Namespace, minion: &NodePlan, all: Vec<Acquainted>) -> Result<Self> {
         let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)))?;
         let socket = socket.context("listen for VXLAN")?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, Ipv4PacketInfo, &true)?;
         let shared = Arc::new(Shared::default());
-        let speaker = Speaker {
-            socket,
-            shared: Arc::clone(&shared),
-            limits: Limits::every(INTERVAL).with(count, 1),
-            start: Instant::now(),
-            peers: BTreeMap::new(),
-            due: BTreeSet::new(),
-        };
+        let mut peers = BTreeMap::new();
+        for acquainted in all {
+            peers.insert(ipv4(acquainted.plan.node)?, Peer::new(acquainted, minion)?);
+        }
+        let mut speaker = Speaker { socket, shared: Arc::clone(&shared), peers, due: BTreeSet::new() };
+        speaker.take_up()?;
         Ok(Neighbours { shared, thread: Some(thread::spawn(move || speaker.speak())) })
     }
 
@@ -89,9 +73,14 @@ impl Neighbours {
             self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
             "the peers have fallen silent"
         );
-        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        let shared = &self.shared;
-        Ok(Heard { small: read(&shared.small), large: read(&shared.large), replies: read(&shared.replies) })
+        Ok(*self.shared.heard())
+    }
+}
+
+impl Shared {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        // A count is right whoever panicked.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,8 +97,6 @@ impl Drop for Neighbours {
 struct Speaker {
     socket: UdpSocket,
     shared: Arc<Shared>,
-    limits: Limits,
-    start: Instant,
     peers: BTreeMap<Ipv4Addr, Peer>,
     /// When there is something to do for whom, once for every peer.
     due: BTreeSet<(Duration, Ipv4Addr)>,
@@ -120,11 +107,21 @@ struct Peer {
     minion: Ipv4Addr,
     /// When there is something to do for it.
     due: Option<Duration>,
-    /// What comes before its messages: that of the first packet to it, turned round.
+    /// What comes before its messages.
     before: [u8; BEFORE],
 }
 
 impl Speaker {
+    /// Finds out when there is something to do for whom.
+    fn take_up(&mut self) -> Result<()> {
+        let now = past::now()?;
+        for (address, peer) in &mut self.peers {
+            peer.due = peer.prober.next_wake(now);
+            self.due.extend(peer.due.map(|at| (at, *address)));
+        }
+        Ok(())
+    }
+
     fn speak(mut self) -> Result<()> {
         // Larger than any packet.
         let mut buffer = vec![0; 65536];
@@ -132,7 +129,7 @@ impl Speaker {
             while let Some((len, address, minion)) = self.receive(&mut buffer)? {
                 self.hear(&buffer[..len], address, minion)?;
             }
-            let now = self.now();
+            let now = past::now()?;
             while let Some((_, address)) = self.due.first().copied().filter(|(at, _)| *at <= now.monotonic) {
                 self.ask(address)?;
             }
@@ -144,30 +141,16 @@ impl Speaker {
         Ok(())
     }
 
-    fn now(&self) -> Now {
-        let monotonic = self.start.elapsed();
-        Now { monotonic, unix: monotonic.as_secs() }
-    }
-
     /// Lets a peer take a packet, and say what it has to say to it.
     fn hear(&mut self, packet: &[u8], address: Ipv4Addr, minion: Ipv4Addr) -> Result<()> {
-        let Some((before, payload)) = packet.split_first_chunk::<BEFORE>() else { return Ok(()) };
+        let Some((_, payload)) = packet.split_first_chunk::<BEFORE>() else { return Ok(()) };
         // What is no message of the probe is nothing that these would answer.
         let Ok(message) = Message::decode(payload) else { return Ok(()) };
-        let count = match message.kind {
-            Kind::Request if usize::from(message.size) == HEADER => &self.shared.small,
-            Kind::Request => &self.shared.large,
-            Kind::Reply => &self.shared.replies,
-            // To peers that do not answer.
-            Kind::Hello => return Ok(()),
+        self.shared.heard().count(&message);
+        let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.minion == minion) else {
+            return Ok(());
         };
-        count.fetch_add(1, Ordering::Relaxed);
-        let now = self.now();
-        let limits = &self.limits;
-        let peer = self
-            .peers
-            .entry(address)
-            .or_insert_with(|| Peer::new(before, address, minion, message.about, limits, now));
+        let now = past::now()?;
         let from = ip(&packet[IP + 12..]);
         if let Some(reply) = peer.prober.receive(from, payload, now) {
             send(&self.socket, address, peer.minion, &peer.packet(&reply))?;
@@ -177,7 +160,7 @@ impl Speaker {
 
     /// Lets a peer ask, if it is its time.
     fn ask(&mut self, address: Ipv4Addr) -> Result<()> {
-        let now = self.now();
+        let now = past::now()?;
         let Some(peer) = self.peers.get_mut(&address) else { return Ok(()) };
         while let Some(transmit) = peer.prober.poll(now) {
             // Hellos go to those that do not answer.
@@ -214,26 +197,27 @@ impl Speaker {
 }
 
 impl Peer {
-    /// One that is at the other end of a packet.
-    fn new(
-        before: &[u8; BEFORE],
-        address: Ipv4Addr,
-        minion: Ipv4Addr,
-        minions: About,
-        limits: &Limits,
-        now: Now,
-    ) -> Self {
-        let mut turned = *before;
-        // The ends of Ethernet, of IPv4 and of UDP.
-        for (one, other, len) in [(ETHERNET, ETHERNET + 6, 6), (IP + 12, IP + 16, 4), (UDP, UDP + 2, 2)] {
-            turned[one..one + len].copy_from_slice(&before[other..other + len]);
-            turned[other..other + len].copy_from_slice(&before[one..one + len]);
+    /// One that speaks to a minion.
+    fn new(acquainted: Acquainted, minion: &NodePlan) -> Result<Self> {
+        let Acquainted { plan, prober } = acquainted;
+        let (from, to) = (ipv4(past::vtep(&plan)?)?, ipv4(past::vtep(minion)?)?);
+        let mut before = [0; BEFORE];
+        // The flag that says that a network identifier follows (RFC 7348 section 5).
+        before[0] = 8;
+        before[4..ETHERNET].copy_from_slice(&(DEFAULT_VNI << 8).to_be_bytes());
+        before[ETHERNET..ETHERNET + 6].copy_from_slice(&minion.mac.0);
+        before[ETHERNET + 6..ETHERNET + 12].copy_from_slice(&plan.mac.0);
+        before[ETHERNET + 12] = 0x08;
+        // A header of 20 octets, not to be fragmented, for 64 hops, of UDP (RFC 791 section 3.1).
+        before[IP] = 0x45;
+        before[IP + 6] = 0x40;
+        before[IP + 8..IP + 10].copy_from_slice(&[64, 17]);
+        before[IP + 12..IP + 16].copy_from_slice(&from.octets());
+        before[IP + 16..IP + 20].copy_from_slice(&to.octets());
+        for end in [UDP, UDP + 2] {
+            before[end..end + 2].copy_from_slice(&PROBE_PORT.to_be_bytes());
         }
-        let mut prober = Prober::new(limits.clone(), u64::from(address.to_bits()));
-        let about = About { node: address.into(), ..minions };
-        let target = Target { node: minion.into(), vtep: ip(&before[IP + 12..]), missing: false };
-        prober.update(Local { vtep: ip(&before[IP + 16..]), about }, [target], now);
-        Peer { prober, minion, due: None, before: turned }
+        Ok(Peer { prober, minion: ipv4(minion.node)?, due: None, before })
     }
 
     /// A message of it in a packet.
@@ -276,4 +260,11 @@ fn send(socket: &UdpSocket, peer: Ipv4Addr, minion: Ipv4Addr, packet: &[u8]) -> 
 fn ip(octets: &[u8]) -> IpAddr {
     let address: [u8; 4] = std::array::from_fn(|i| octets[i]);
     address.into()
+}
+
+fn ipv4(address: IpAddr) -> Result<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => bail!("{address} is no IPv4 address"),
+    }
 }

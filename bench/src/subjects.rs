@@ -140,17 +140,16 @@ impl Subject {
     /// The same on a node as kube-proxy makes them: a rule masquerades, and there is a connection that
     /// the kernel remembers, so that it goes through its whole table for each interface that goes down
     /// (`masq_device_event`, net/netfilter/nf_nat_masquerade.c).
-    pub fn floor_masquerading(programs: &Programs) -> Result<Self> {
-        let mut subject = Subject::floor(programs, false)?;
-        subject.host.nft(MASQUERADING)?;
+    pub fn beside_kube_proxy(mut self) -> Result<Self> {
+        self.host.nft(MASQUERADING)?;
         let connect = || -> std::io::Result<(TcpListener, TcpStream)> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let stream = TcpStream::connect(listener.local_addr()?)?;
             Ok((listener, stream))
         };
-        subject.connection = Some(subject.host.run(connect)??);
-        subject.name = "floor that masquerades".into();
-        Ok(subject)
+        self.connection = Some(self.host.run(connect)??);
+        self.name += ", beside kube-proxy";
+        Ok(self)
     }
 
     /// Where it works.

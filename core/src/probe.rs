@@ -13,6 +13,8 @@
 //! * A **large** one, sent right after a small one, tells whether a packet of the pods' full size
 //!   passes; see [`path_mtu`]. It counts as lost only when the small one was answered. The reply
 //!   to it is small: the peer tries its own direction.
+//!   In a large cluster, where the full size passed the last time, it goes alone, and both follow at
+//!   once if it is not answered.
 //! * A peer that has another plan does not get our requests: they carry the MAC that it has by
 //!   our plan. A **hello** to a peer that is silent is a frame that every minion takes; see
 //!   [`hello`].

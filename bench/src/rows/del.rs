@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::Bench;
@@ -21,8 +21,12 @@ const PODS: usize = 110;
 const LANES: usize = 8;
 
 /// The row.
+///
+/// What DEL takes without a daemon is compared on nodes as kube-proxy makes them, as all others are
+/// none: there the kernel looks for what to forget of each interface that goes down, and it does so
+/// for whoever destroys one.
 pub fn run(bench: &Bench) -> Result<Findings> {
-    let orphaned = Subject::minionet(&bench.programs, "")?;
+    let orphaned = Subject::minionet(&bench.programs, "")?.beside_kube_proxy()?;
     if let Some(cluster) = orphaned.cluster() {
         cluster.node(0).kill_daemon(Signal::SIGKILL)?;
     }
@@ -31,8 +35,8 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         orphaned,
         Subject::reference(Reference::Bridge)?,
         Subject::floor(&bench.programs, false)?,
-        Subject::reference(Reference::Masquerade)?,
-        Subject::floor_masquerading(&bench.programs)?,
+        Subject::reference(Reference::Bridge)?.beside_kube_proxy()?,
+        Subject::floor(&bench.programs, false)?.beside_kube_proxy()?,
     ];
     let mut subjects: Vec<(Subject, Vec<Pod>)> =
         subjects.into_iter().map(|s| s.pods(1).map(|pods| (s, pods))).collect::<Result<_>>()?;
@@ -42,38 +46,44 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         subject.gone()?;
         Ok(ms(took))
     })?;
-    let bridge = ("bridge + host-local", samples[2].as_slice());
-    let masquerading = ratios(&samples[5], &samples[2]);
+    if let Ok(p) = std::env::var("DUMP") {
+        std::fs::write(p, serde_json::to_string(&samples)?)?;
+    }
+    let [minionet, orphaned, bridge, floor, bridge_beside, floor_beside] = &samples[..] else {
+        bail!("samples of {} subjects", samples.len())
+    };
+    let ours = ("minionet, daemon killed", orphaned.as_slice());
     let with = Finding::ratio(
         "DEL against bridge + host-local",
         Target::AtMost(0.2),
         "ms",
-        ("minionet", &samples[0]),
-        bridge,
+        ("minionet", minionet),
+        ("bridge + host-local", bridge),
     );
     let without = Finding::ratio(
-        "DEL without a daemon against bridge + host-local",
+        "DEL without a daemon against bridge + host-local, both beside kube-proxy",
         Target::AtMost(1.1),
         "ms",
-        ("minionet, daemon killed", &samples[1]),
-        bridge,
+        ours,
+        ("bridge + host-local", bridge_beside),
     )
-    .with_floor("deletion of the link alone, on a node that masquerades", &masquerading);
-    let masquerade = Finding::ratio(
-        "DEL without a daemon against bridge + host-local, masquerade",
+    .with_floor("deletion of the link alone", &ratios(floor_beside, bridge_beside));
+    let unlike = Finding::ratio(
+        "DEL without a daemon beside kube-proxy against bridge + host-local without it",
         Target::None,
         "ms",
-        ("minionet, daemon killed", &samples[1]),
-        ("bridge + host-local, masquerade", &samples[4]),
-    );
+        ours,
+        ("bridge + host-local", bridge),
+    )
+    .with_floor("deletion of the link alone, beside kube-proxy", &ratios(floor_beside, bridge));
     let floor = Finding::ratio(
         "DEL against the deletion of the link alone",
         Target::None,
         "ms",
-        ("minionet", &samples[0]),
-        ("floor", &samples[3]),
+        ("minionet", minionet),
+        ("floor", floor),
     );
-    Ok(vec![with, without, masquerade, floor].into())
+    Ok(vec![with, without, unlike, floor].into())
 }
 
 /// The end of all pods of a node. The floor takes the links out of the pods by the same messages as

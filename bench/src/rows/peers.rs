@@ -11,7 +11,7 @@ use minionet_core::constants::{DEFAULT_PORT, DEFAULT_VNI, DEVICE, ROUTE_PROTOCOL
 use minionet_core::overlay::{
     Device, Encapsulation, Local, NextHop, Overlay, REFUSING_METRIC, desired, diff, overlay_mtu,
 };
-use minionet_core::plan::{AddressPlan, NodePlan, PlanSpec, PodNetwork};
+use minionet_core::plan::NodePlan;
 use minionet_netlink::Socket;
 use minionet_netlink::link::Which;
 use minionet_netlink::overlay::{apply, read};
@@ -31,15 +31,9 @@ const AUDITS: usize = 40;
 /// The node itself, which has no NIC here: only its tables are looked at.
 const NODE: &str = "172.20.0.1";
 
-fn plan() -> Result<AddressPlan> {
-    let node_networks = vec!["172.20.0.0/24".parse()?, "192.168.0.0/19".parse()?];
-    let pods = PodNetwork { network: "10.0.0.0/8".parse()?, node_prefix: 24 };
-    Ok(AddressPlan::new(PlanSpec { node_networks, pod_networks: vec![pods] })?)
-}
-
 /// What the kernel is to hold with so many peers, as the daemon computes it.
 pub fn overlay(peers: usize) -> Result<Overlay> {
-    let plan = plan()?;
+    let plan = crowd::plan()?;
     let own: IpAddr = NODE.parse()?;
     let me = plan.node(own)?;
     let others: Vec<NodePlan> = (0..peers).map(|n| plan.node(crowd::address(n))).collect::<Result<_, _>>()?;
@@ -66,7 +60,7 @@ pub fn hold(host: &Host, peers: usize) -> Result<u32> {
 
 /// What leads to one of the peers.
 pub fn place(number: usize) -> Result<raw::Peer> {
-    let plan = plan()?.node(crowd::address(number))?;
+    let plan = crowd::plan()?.node(crowd::address(number))?;
     let [block] = plan.blocks[..] else { bail!("pods of one family") };
     let (IpAddr::V4(node), IpAddr::V4(gateway)) = (plan.node, block.gateway) else { bail!("IPv4") };
     let IpAddr::V4(pods) = block.cidr.network() else { bail!("IPv4") };

@@ -73,6 +73,12 @@ impl PathMtu {
         self.search.map(|search| search.next(self.full))
     }
 
+    /// The full size, if it passed the last time and is to be tried again now.
+    pub(super) fn again(&mut self, now: Duration, limits: &Limits) -> Option<u16> {
+        let passed = self.settled().is_some_and(|(size, _)| size == self.full);
+        if passed && self.is_stale(now, limits) { self.wanted(now, limits) } else { None }
+    }
+
     /// Whether the full size is to be tried with the next visit.
     pub(super) fn is_stale(&self, now: Duration, limits: &Limits) -> bool {
         self.known.is_none_or(|(_, at)| now.saturating_sub(at) >= limits.mtu_recheck)

@@ -1,9 +1,11 @@
 //! What is known of one peer, and what is under way to it.
 
+mod restart;
+
 use std::time::Duration;
 
 use super::event::Event;
-use super::kept::{KeptPeer, LATE, hex, millis};
+use super::kept::hex;
 use super::message::About;
 use super::path_mtu::PathMtu;
 use super::stats::{Rtt, Times, Window};
@@ -85,56 +87,6 @@ impl Peer {
         }
     }
 
-    /// One that an earlier daemon knew, if that is still to be believed with so long an interval: until
-    /// the next request to it is due, or just was; see [`LATE`].
-    pub(super) fn resume(
-        target: Target,
-        kept: &KeptPeer,
-        local: &Local,
-        interval: Duration,
-        now: Now,
-    ) -> Option<Self> {
-        let next = Duration::from_millis(kept.next);
-        let due = next + LATE >= now.monotonic && next <= now.monotonic + latest(interval);
-        let about = kept.about(local.about.plan).filter(|_| due && kept.is_of(&target, now))?;
-        let mut peer = Peer::new(target, local, next.max(now.monotonic), now);
-        if let Some((size, at)) = kept.path {
-            peer.path.recall(size, Duration::from_millis(at));
-        }
-        let (replied, unix) = kept.replied;
-        Some(Peer {
-            liveness: Liveness::Alive,
-            since: Now { unix: kept.since, ..now },
-            losses: u32::from(next < now.monotonic),
-            window: kept.window,
-            rtt: kept.rtt,
-            last_reply: Some(Now { monotonic: Duration::from_millis(replied), unix }),
-            about: Some(about),
-            deaf: 0,
-            ..peer
-        })
-    }
-
-    /// What [`Peer::resume`] takes, of a peer that answers and has our plan. Nobody will hear the reply to
-    /// a request under way; the time of its visit stays until then, and so it is due already.
-    pub(super) fn keep(&self, ours: u64) -> Option<KeptPeer> {
-        let about = self.about.as_ref().filter(|about| self.hears() && about.plan == ours)?;
-        let replied = self.last_reply?;
-        Some(KeptPeer {
-            node: self.target.node,
-            vtep: self.target.vtep,
-            since: self.since.unix,
-            replied: (millis(replied.monotonic), replied.unix),
-            next: millis(self.visit),
-            window: self.window,
-            rtt: self.rtt,
-            path: self.path.settled().map(|(size, at)| (size, millis(at))),
-            mtu: about.mtu,
-            boot: hex(about.boot),
-            version: about.version.clone(),
-        })
-    }
-
     pub(super) fn liveness(&self) -> Liveness {
         self.liveness
     }
@@ -172,8 +124,18 @@ impl Peer {
             self.sized = Some(Sent { token, at: now, size });
             return size;
         }
+        let settled = self.liveness == Liveness::Alive && self.losses == 0;
+        if settled
+            && limits.share
+            && let Some(size) = self.path.again(now, limits)
+        {
+            // Alone it tells the same as both while it is answered; if it is not, both follow at once.
+            self.sized = Some(Sent { token, at: now, size });
+            self.small_passed = false;
+            return size;
+        }
         self.small = Some(Sent { token, at: now, size: local.least() });
-        if self.liveness == Liveness::Alive && self.losses == 0 {
+        if settled {
             self.next_size = self.path.wanted(now, limits);
         }
         local.least()
@@ -383,9 +345,4 @@ impl Peer {
 /// for ever.
 fn spread(interval: Duration, dice: u32) -> Duration {
     interval * 9 / 10 + interval.mul_f64(f64::from(dice) / f64::from(u32::MAX) / 5.0)
-}
-
-/// The longest of these, and a moment that rounding may cost.
-fn latest(interval: Duration) -> Duration {
-    interval * 11 / 10 + Duration::from_millis(1)
 }

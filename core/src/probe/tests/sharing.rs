@@ -92,3 +92,59 @@ fn a_large_packet_that_vanishes_is_noticed_as_soon() {
         assert!(net.events(of).contains(&event));
     }
 }
+
+/// How many small and how many large requests node 1 sends within a time.
+fn requests(net: &mut Network, time: Duration) -> [u32; 2] {
+    let counts = Rc::new([Cell::new(0), Cell::new(0)]);
+    let count = Rc::clone(&counts);
+    let mut rule = std::mem::replace(&mut net.rule, Box::new(|_| None));
+    net.rule = Box::new(move |p| {
+        if p.from == 1 && p.request {
+            let count = &count[usize::from(p.size > 1000)];
+            count.set(count.get() + 1);
+        }
+        rule(p)
+    });
+    net.run(time);
+    [counts[0].get(), counts[1].get()]
+}
+
+#[test]
+fn the_full_size_goes_alone_where_it_passed() {
+    let mut net = network(2);
+    net.run(20 * SECOND);
+    // Every four intervals; and half of the others.
+    let [small, large] = requests(&mut net, 6000 * SECOND);
+    assert!((35..=50).contains(&large), "{large}");
+    let visits = small + large;
+    assert!((75..=150).contains(&visits) && small < 110, "{small} and {large}");
+    assert_eq!(net.events(1).len(), 1, "that the peer answers");
+}
+
+#[test]
+fn a_large_request_that_is_lost_alone_is_followed_by_both() {
+    let mut net = network(2);
+    net.run(20 * SECOND);
+    net.events(1);
+    // The next one of the full size is lost, and no other.
+    let mut lost = false;
+    net.rule = Box::new(move |p| {
+        let first = !lost && p.from == 1 && p.size > 1000;
+        lost |= first;
+        (!first).then_some(MILLISECOND)
+    });
+    let mut before = net.view(1).counters.requests_sent;
+    loop {
+        net.run(100 * MILLISECOND);
+        let sent = net.view(1).counters.requests_sent;
+        if sent >= before + 2 {
+            break;
+        }
+        before = sent;
+        assert!(net.now < 300 * SECOND, "it was never sent");
+    }
+    net.run(SECOND);
+    let peer = net.opinion(1, 2);
+    assert_eq!((peer.state, peer.lost, peer.path_mtu), (Liveness::Alive, 0, Some(1450)));
+    assert_eq!(net.events(1), []);
+}
