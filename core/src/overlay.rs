@@ -16,6 +16,8 @@
 
 mod diff;
 mod early;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod mtu;
 pub mod object;
 pub mod patience;

@@ -162,3 +162,44 @@ impl Suspects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Liveness;
+    use crate::register::Listed;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    /// How long the node with the lowest address of so many watches a dead one whose lease rests.
+    fn watched(nodes: u32) -> Duration {
+        let ip = |n: u32| IpAddr::from((0xac14_0000 + n).to_be_bytes());
+        let mut peers: BTreeMap<IpAddr, Liveness> = (2..=nodes).map(|n| (ip(n), Liveness::Alive)).collect();
+        peers.insert(ip(nodes), Liveness::Dead);
+        let listed_peers = peers.keys().copied().collect();
+        let sight = Sight { own: Some(ip(1)), listed: Listed::Yes, peers, listed_peers };
+        let (mut suspects, mut events, mut now) = (Suspects::new(LEASE), Vec::new(), Duration::ZERO);
+        loop {
+            suspects.observe(&sight, now);
+            for peer in suspects.due(now) {
+                let finding = Finding { lease: Some("rests".into()), answers: false };
+                if suspects.found(peer, Some(finding), now, &mut events).is_some() {
+                    return now;
+                }
+            }
+            now += Duration::from_secs(1);
+            assert!(now < LEASE * 60, "never");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_too_short_for_so_many_is_waited_for_longer() {
+        // The dead one is found by the reads after that, of which there are four within it.
+        for (nodes, patience) in [(4, LEASE), (900, LEASE), (5000, regular(4999) * 2)] {
+            let watched = watched(nodes);
+            assert!((patience..=patience * 5 / 4 + Duration::from_secs(2)).contains(&watched), "{watched:?}");
+        }
+        // With 5000, a dead one is known to be dead after two and a half minutes at the earliest.
+        assert!(watched(5000) >= LEASE * 5);
+    }
+}

@@ -13,7 +13,7 @@ use crate::cni::attachment::{Key, Limits, NetnsRef, PodLink, Record};
 use crate::cni::bandwidth::Bucket;
 use crate::cni::ipam::{Assigned, Origin};
 use crate::cni::portmap::{PortMapping, Protocol};
-use crate::overlay::{Observed, ObservedDevice, ObservedNeighbour, ObservedRoute};
+use crate::overlay::{Observed, ObservedNeighbour, ObservedRoute, fixture};
 use crate::state::tests::{NOW, probes, state};
 use crate::state::{self, State};
 
@@ -27,17 +27,7 @@ const INDEX: u32 = 7;
 fn kernel(state: &State) -> Observed {
     let (node, device) = (state.node.as_ref().unwrap(), &state.device.as_ref().unwrap().vtep);
     let mut observed = Observed {
-        device: Some(ObservedDevice {
-            index: INDEX,
-            up: true,
-            is_vxlan: true,
-            vni: device.vni,
-            port: device.port,
-            local: Some(device.local),
-            mac: Some(device.mac),
-            mtu: device.mtu,
-            foreign_features: false,
-        }),
+        device: Some(fixture::sound(INDEX, device)),
         addresses: node.place.blocks.iter().map(|block| (block.gateway, 32)).collect(),
         ..Observed::default()
     };

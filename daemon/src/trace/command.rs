@@ -14,6 +14,7 @@ use clap::ArgMatches;
 use minionet_core::trace::{Evidence, Hop, Kind, Message, Outcome, echo, filter, sight, verdict};
 use minionet_netlink::Socket;
 use minionet_netlink::packet::Watch;
+use nix::errno::Errno;
 
 use self::target::{Journey, Target};
 use super::ask::{Answers, Channels, icmp, ping, readable, received, token};
@@ -81,14 +82,14 @@ fn travel(journey: &Journey, socket: &mut Socket) -> Result<Evidence> {
     let mut evidence = journey.evidence();
     let mut answered = 0;
     match icmp(journey.source(), journey.destination) {
-        Err(error) => evidence.refused = Some(error.to_string()),
+        Err(error) => evidence.refused = Some(refusal(&error)),
         Ok(icmp) => {
             for sequence in 0..PACKETS {
                 match icmp.send(&echo::request(journey.destination, token, sequence.into())) {
                     Ok(_) => evidence.sent += 1,
                     // A rule at the output drops what the kernel has taken (`NF_DROP`, `EPERM`).
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => evidence.sent += 1,
-                    Err(error) => evidence.refused = Some(error.to_string()),
+                    Err(error) => evidence.refused = Some(refusal(&error)),
                 }
                 answered += collect(&icmp, journey, token, GAP, u8::MAX);
             }
@@ -103,6 +104,19 @@ fn travel(journey: &Journey, socket: &mut Socket) -> Result<Evidence> {
     evidence.far = told.any().or(watching.any()).cloned();
     evidence.ping = ping;
     Ok(evidence)
+}
+
+/// Why the kernel does not send, in the words of somebody who looks at routes: the number of an error
+/// says nothing, and its own text that there is no route where there is one that refuses.
+fn refusal(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {
+            "no route leads there but those that refuse what no node has".to_owned()
+        }
+        Some(Errno::EACCES) => "a route or a rule prohibits it".to_owned(),
+        Some(errno) => errno.desc().to_owned(),
+        None => error.to_string(),
+    }
 }
 
 /// Waits for answers, at most so many.
@@ -147,5 +161,22 @@ impl Journey {
             Target::Remote(remote) => Some(remote),
             Target::Here | Target::Local => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_it_means() {
+        let told = |errno: Errno| refusal(&io::Error::from(errno));
+        assert_eq!(told(Errno::EHOSTUNREACH), "no route leads there but those that refuse what no node has");
+        assert_eq!(told(Errno::ENETUNREACH), told(Errno::EHOSTUNREACH));
+        assert_eq!(told(Errno::EACCES), "a route or a rule prohibits it");
+        for errno in [Errno::EHOSTUNREACH, Errno::ENOBUFS, Errno::EINVAL] {
+            assert!(!told(errno).contains("os error"), "{}", told(errno));
+        }
+        assert_eq!(refusal(&io::Error::other("something else")), "something else");
     }
 }

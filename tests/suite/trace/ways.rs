@@ -49,6 +49,10 @@ fn pods_and_nodes_are_traced_over_ipv4() -> Result<()> {
             let words = "belongs to 172.20.0.9, which is no peer";
             document["outcome"] == "lost" && code == Some(LOST) && finds(document, words)
         })?;
+        let spoken = minionetd(node, &["trace", "10.32.9.5"])?;
+        let means = spoken.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        ensure!(means.contains("no route leads there but those that refuse what no node has"), "{spoken:?}");
+        ensure!(means.contains("DNS must list it") && !means.contains("os error"), "{spoken:?}");
         for (address, words) in [
             ("198.51.100.1", "neither a node's address nor a pod's"),
             ("10.47.255.1", "in the pod network, but in no node's block"),
