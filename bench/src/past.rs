@@ -29,6 +29,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const COMING: Duration = Duration::from_secs(700);
 /// How long after the last of them: each was in touch once more.
 const AFTERWARDS: Duration = Duration::from_secs(200);
+/// The last minute.
+const LATELY: Duration = Duration::from_secs(60);
 /// Between two groups that come.
 const STEP: Duration = Duration::from_secs(1);
 /// A packet and its reply.
@@ -72,7 +74,8 @@ pub struct Past {
     pub left: String,
     /// The peers.
     pub peers: Vec<Acquainted>,
-    /// What the minion sent within the last [`AFTERWARDS`], a second.
+    /// How many small requests, large requests, and replies to others' the minion sent a second, in the
+    /// last minute.
     pub rates: [f64; 3],
 }
 
@@ -100,11 +103,7 @@ pub fn live(plan: &AddressPlan, minion: IpAddr, peers: &[IpAddr]) -> Result<Past
         Ok(Local { vtep: vtep(node)?, about })
     };
     let end = now()?;
-    let env = |n: &str, d: Duration| {
-        std::env::var(n).ok().and_then(|v| v.parse().ok()).map_or(d, Duration::from_secs)
-    };
-    let (coming_w, afterwards) = (env("COMING", COMING), env("AFTER", AFTERWARDS));
-    let coming = coming_w.min(end.monotonic.saturating_sub(afterwards)).max(STEP);
+    let coming = COMING.min(end.monotonic.saturating_sub(AFTERWARDS)).max(STEP);
     let minion = plan.node(minion)?;
     let own = local(&minion)?;
     let mut world = World {
@@ -122,7 +121,7 @@ pub fn live(plan: &AddressPlan, minion: IpAddr, peers: &[IpAddr]) -> Result<Past
         let plan = plan.node(*address)?;
         expected.push((local(&plan)?, plan));
     }
-    let begin = end.monotonic.saturating_sub(coming + afterwards);
+    let begin = end.monotonic.saturating_sub(coming + AFTERWARDS);
     let at = |monotonic: Duration| Now {
         monotonic,
         unix: end.unix - end.monotonic.saturating_sub(monotonic).as_secs(),
@@ -135,10 +134,10 @@ pub fn live(plan: &AddressPlan, minion: IpAddr, peers: &[IpAddr]) -> Result<Past
         world.come(&expected[..here], at(time));
         world.go_on(at, time + STEP);
     }
+    world.go_on(at, end.monotonic.saturating_sub(LATELY));
     let before = world.heard;
     world.go_on(at, end.monotonic);
-    let seconds = (end.monotonic - time).as_secs_f64();
-    let rate = |before: usize, after: usize| (after - before) as f64 / seconds;
+    let rate = |before: usize, after: usize| (after - before) as f64 / LATELY.as_secs_f64();
     let after = world.heard;
     let rates = [
         rate(before.small, after.small),

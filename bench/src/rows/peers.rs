@@ -25,7 +25,7 @@ use crate::raw::{self, Raw};
 use crate::stats::{Summary, ratios};
 
 /// How many peers, and how often they are programmed.
-const PEERS: [(usize, usize); 3] = [(100, 20), (1000, 10), (5000, 5)];
+const PEERS: [(usize, usize); 3] = [(100, 20), (1000, 30), (5000, 30)];
 /// How often the tables are read.
 const AUDITS: usize = 40;
 /// The node itself, which has no NIC here: only its tables are looked at.
