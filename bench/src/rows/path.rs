@@ -39,7 +39,7 @@ const PLAIN_STREAMS: [Shape; 6] = [
 const SETS: usize = 4;
 /// How often each pair of a set carries streams: short and often, since what disturbs a sample lasts
 /// longer than one.
-const STREAM_ROUNDS: usize = 9;
+const STREAM_ROUNDS: usize = 10;
 /// How often each pair of a set carries requests, and for how long.
 const REQUEST_ROUNDS: usize = 5;
 const REQUESTS: Duration = Duration::from_millis(300);
