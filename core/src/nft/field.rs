@@ -113,7 +113,7 @@ pub enum Header {
 }
 
 /// The number of UDP in an IP header (RFC 768).
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 /// The number of TCP in an IP header (RFC 9293).
 const TCP: u8 = 6;
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::TABLE;
 use super::expr::PayloadBase;
-use super::field::{Field, Header};
+use super::field::{Field, Header, UDP};
 use super::hostports::LOOPBACK4;
 use super::rule::{Rule, Statement, Verdict};
 use super::ruleset::{BaseChain, Chain, ChainType, Hook, Policy, Ruleset};
@@ -31,6 +31,9 @@ const RAW: i32 = -300;
 /// The VXLAN network identifier: 3 octets, 4 into the VXLAN header, which follows the 8 octets of
 /// UDP (RFC 7348 section 5).
 const VNI: Header = Header::Raw { base: PayloadBase::Transport, offset: 8 + 4, len: 3 };
+/// The same with the octet behind it. The kernel reads 1, 2 or 4 octets where it stands, and calls a
+/// function for 3 (`nft_payload_select_ops`, net/netfilter/nft_payload.c).
+const VNI_WORD: Header = Header::Raw { base: PayloadBase::Transport, offset: 8 + 4, len: 4 };
 
 /// What the policy depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,21 +75,12 @@ pub fn guard(policy: &Guard) -> Ruleset {
                 member(policy, Field::IP_SADDR.one_of(MEMBERS4)),
                 member(policy, Field::IP6_SADDR.one_of(MEMBERS6)),
                 // Of this overlay, and not from a member.
-                Rule::of([
-                    Field::UDP_DPORT.is(Value::Service(policy.port)),
-                    Field::Header(VNI).is(vni(policy)),
-                    Statement::Counter,
-                    Verdict::Drop.into(),
-                ])
-                .comment("not a member"),
+                vxlan(policy, [Field::Header(VNI).is(vni(policy)), Statement::Counter, Verdict::Drop.into()])
+                    .comment("not a member"),
                 // Another overlay on the same port is none of our business. The kernel drops what
                 // is of no VXLAN device that it has, and only the device's own socket counts that.
-                Rule::of([
-                    Field::UDP_DPORT.is(Value::Service(policy.port)),
-                    Field::Header(VNI).not(vni(policy)),
-                    Statement::Counter,
-                ])
-                .comment("of another network"),
+                vxlan(policy, [Field::Header(VNI).not(vni(policy)), Statement::Counter])
+                    .comment("of another network"),
             ],
         ),
         // One chain at this hook, and one look at the interface: nearly all that passes a node comes
@@ -119,13 +113,8 @@ fn from_pods(policy: &Guard) -> Vec<Rule> {
         .comment("not the pod's own address"),
         // Masqueraded, it would come to another node from a member's address. Whole packets are
         // seen here: fragments are put together before, at -400 (`NF_IP_PRI_CONNTRACK_DEFRAG`).
-        Rule::of([
-            Field::UDP_DPORT.is(Value::Service(policy.port)),
-            Field::Header(VNI).is(vni(policy)),
-            Statement::Counter,
-            Verdict::Drop.into(),
-        ])
-        .comment("a pod that pretends to be a node"),
+        vxlan(policy, [Field::Header(VNI).is(vni(policy)), Statement::Counter, Verdict::Drop.into()])
+            .comment("a pod that pretends to be a node"),
         // The way back to 127.0.0.1 is open on the interfaces of pods with host ports
         // (route_localnet). An answer comes to an address of the node and is translated later; who
         // addresses loopback from outside is after a service that listens there only
@@ -136,13 +125,25 @@ fn from_pods(policy: &Guard) -> Vec<Rule> {
 }
 
 /// Takes what a member sends; other chains are asked all the same.
+///
+/// Whether it is UDP is not asked: what else a member sends to a port of this number is taken as
+/// well, as it is by the chain's policy, and the rules that drop ask. That and the four octets are a
+/// third of what this costs for each packet of the overlay.
 fn member(policy: &Guard, condition: Statement) -> Rule {
     Rule::of([
-        Field::UDP_DPORT.is(Value::Service(policy.port)),
+        Field::TH_DPORT.is(Value::Service(policy.port)),
         condition,
-        Field::Header(VNI).is(vni(policy)),
+        Field::Header(VNI_WORD).masked(0xffff_ff00, policy.vni << 8),
         Verdict::Accept.into(),
     ])
+}
+
+/// What is done about UDP to the overlay's port. The port comes first, as the kernel compares it
+/// where it stands, and nearly all packets go on with the next rule there; for the protocol it calls
+/// a function.
+fn vxlan<const N: usize>(policy: &Guard, rest: [Statement; N]) -> Rule {
+    let udp = [Field::TH_DPORT.is(Value::Service(policy.port)), Field::L4PROTO.is(Value::Proto(UDP))];
+    Rule::of(udp.into_iter().chain(rest).collect::<Vec<_>>())
 }
 
 fn vni(policy: &Guard) -> Value {
@@ -182,10 +183,10 @@ mod tests {
 \t}
 \tchain underlay {
 \t\ttype filter hook input priority -10; policy accept;
-\t\tudp dport 4789 ip saddr @members4 @th,96,24 0x001001 accept
-\t\tudp dport 4789 ip6 saddr @members6 @th,96,24 0x001001 accept
-\t\tudp dport 4789 @th,96,24 0x001001 counter drop comment \"not a member\"
-\t\tudp dport 4789 @th,96,24 != 0x001001 counter comment \"of another network\"
+\t\tth dport 4789 ip saddr @members4 @th,96,32 & 0xffffff00 == 0x00100100 accept
+\t\tth dport 4789 ip6 saddr @members6 @th,96,32 & 0xffffff00 == 0x00100100 accept
+\t\tth dport 4789 meta l4proto udp @th,96,24 0x001001 counter drop comment \"not a member\"
+\t\tth dport 4789 meta l4proto udp @th,96,24 != 0x001001 counter comment \"of another network\"
 \t}
 \tchain sources {
 \t\ttype filter hook prerouting priority -300; policy accept;
@@ -193,7 +194,7 @@ mod tests {
 \t}
 \tchain from_pods {
 \t\tfib saddr . iif oif missing counter drop comment \"not the pod's own address\"
-\t\tudp dport 4789 @th,96,24 0x001001 counter drop comment \"a pod that pretends to be a node\"
+\t\tth dport 4789 meta l4proto udp @th,96,24 0x001001 counter drop comment \"a pod that pretends to be a node\"
 \t\tip daddr 127.0.0.0/8 counter drop comment \"loopback is not for pods\"
 \t}
 }

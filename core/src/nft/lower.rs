@@ -120,8 +120,13 @@ impl Lowering {
                 self.push(Expr::Lookup { set: set.clone(), sreg: R0, inverted: *relation == Relation::IsNot })
             }
             Operand::Masked { mask, value } => {
-                self.mask(*mask, 0);
-                self.compare(op, value.to_ne_bytes().to_vec());
+                // A header is in network byte order, all else in that of the host.
+                let header = matches!(fields[..], [Field::Header(_)]);
+                let octets =
+                    |word: &u32| if header { word.to_be_bytes() } else { word.to_ne_bytes() }.to_vec();
+                let ops = BitOps { mask: octets(mask), xor: vec![0; 4] };
+                self.push(Expr::Bitwise { sreg: R0, dreg: R0, ops });
+                self.compare(op, octets(value));
             }
             Operand::Network(_) | Operand::AnyBit(_) => {}
         }
@@ -301,6 +306,16 @@ mod tests {
         assert_eq!(
             text(&Rule::of([field.is(Value::Integer(vec![0, 16, 1]))])),
             "[r0 = th 12+3] [r0 == 0x001001]"
+        );
+    }
+
+    #[test]
+    fn a_word_of_a_header_is_masked_in_the_order_of_the_packet() {
+        let field =
+            Field::Header(crate::nft::Header::Raw { base: PayloadBase::Transport, offset: 12, len: 4 });
+        assert_eq!(
+            text(&Rule::of([field.masked(0xffff_ff00, 0x0010_0100)])),
+            "[r0 = th 12+4] [r0 = r0 & 0xffffff00 ^ 0x00000000] [r0 == 0x00100100]"
         );
     }
 }

@@ -47,7 +47,8 @@ pub enum Operand {
     Range(Value, Value),
     /// A named set.
     Set(String),
-    /// A value of the bits under a mask, of a field in host byte order.
+    /// A value of the bits under a mask, of a field of 4 octets: of a header as a number that begins
+    /// with the first octet, of all else as the host has it.
     Masked {
         /// The bits looked at.
         mask: u32,

@@ -1,11 +1,14 @@
 //! The guard with real packets: strangers and forged sources.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use minionet_core::nft::{Element, FROM_PODS, Guard, Ruleset, TABLE, guard, member_sets};
+use minionet_core::nft::{
+    Element, FROM_PODS, Guard, Ruleset, TABLE, Tally, UNDERLAY, guard, member_sets, tally,
+};
 use minionet_netlink::nft::Nft;
 
-use crate::support::usual_masquerade;
+use crate::support::{feed, usual_masquerade};
 use crate::underlay::{POD, POD6, Underlay, exchange};
 
 const VNI: u32 = 4097;
@@ -15,12 +18,15 @@ fn policy(members: &[&str]) -> Ruleset {
     usual_masquerade().with(guard(&Guard { port: 4789, vni: VNI, pod_links: "po".into(), members }))
 }
 
+/// RFC 7348 section 5: flags with the I bit, reserved, identifier, reserved.
+fn vxlan(vni: u32) -> Vec<u8> {
+    [vec![8, 0, 0, 0], (vni << 8).to_be_bytes().to_vec()].concat()
+}
+
 /// Sends a VXLAN header with each network identifier, and returns the first that arrives.
 fn first_that_arrives(sender: &UdpSocket, receiver: &UdpSocket, vnis: &[u32]) -> u32 {
     for vni in vnis {
-        // RFC 7348 section 5: flags with the I bit, reserved, identifier, reserved.
-        let packet = [vec![8, 0, 0, 0], (vni << 8).to_be_bytes().to_vec()].concat();
-        sender.send_to(&packet, receiver.local_addr().unwrap()).unwrap();
+        sender.send_to(&vxlan(*vni), receiver.local_addr().unwrap()).unwrap();
     }
     let mut buffer = [0; 16];
     let len = receiver.recv(&mut buffer).expect("nothing arrived");
@@ -51,6 +57,62 @@ fn strangers_are_not_heard_on_our_overlay_and_are_on_others() {
         nft.delete_elements(TABLE, &set, &[member]).unwrap();
         assert_eq!(first_that_arrives(&sender, &receiver, &[VNI, VNI + 1]), VNI + 1);
     }
+}
+
+/// The rules look at the port before the protocol, and at the protocol only where they drop or count.
+#[test]
+fn what_is_not_udp_is_left_alone_on_the_overlays_port() {
+    let underlay = Underlay::new();
+    underlay.apply(&policy(&["172.20.0.9", "fd20::9"]));
+    for node in ["172.20.0.1:4789", "[fd20::1]:4789"] {
+        let listener = underlay.node.within(|| TcpListener::bind(node).unwrap());
+        let _client = underlay.outside.within(|| TcpStream::connect(node).unwrap());
+        listener.accept().unwrap();
+    }
+    let mut nft = underlay.node.within(|| Nft::open().unwrap());
+    let counted = tally(&nft.rules(TABLE).unwrap());
+    assert_eq!(counted, Tally { foreign: 0, ..tally(&[]) });
+}
+
+/// The guard of the overlay as it was before what a member sends was recognised with fewer calls.
+const EARLIER: &str = "
+    flush chain inet minionet underlay
+    table inet minionet {
+        chain underlay {
+            udp dport 4789 ip saddr @members4 @th,96,24 0x001001 accept
+            udp dport 4789 ip6 saddr @members6 @th,96,24 0x001001 accept
+            udp dport 4789 @th,96,24 0x001001 counter drop comment \"not a member\"
+            udp dport 4789 @th,96,24 != 0x001001 counter comment \"of another network\"
+        }
+    }";
+
+#[test]
+fn the_rules_of_an_earlier_version_are_replaced_while_strangers_stay_out() {
+    let underlay = Underlay::new();
+    let ruleset = policy(&["172.20.0.9"]);
+    underlay.apply(&ruleset);
+    let receiver = underlay.node.udp("172.20.0.1:4789");
+    let sender = underlay.outside.udp("172.20.0.2:0");
+    let mut nft = underlay.node.within(|| Nft::open().unwrap());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let stranger = underlay.outside.udp("172.20.0.2:0");
+            while !over.load(Ordering::Relaxed) {
+                stranger.send_to(&vxlan(VNI), "172.20.0.1:4789").unwrap();
+            }
+        });
+        for _ in 0..20 {
+            underlay.node.within(|| feed("nft -f -", EARLIER));
+            let drift = nft.drift(&ruleset).unwrap();
+            assert_eq!(drift.len(), 8, "four rules are missing, and four are not ours: {drift:?}");
+            assert!(drift.iter().all(|it| it.to_string().starts_with(&format!("chain {UNDERLAY} "))));
+            nft.apply(&ruleset).unwrap();
+            assert_eq!(nft.drift(&ruleset).unwrap(), vec![]);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(first_that_arrives(&sender, &receiver, &[VNI + 1]), VNI + 1);
 }
 
 #[test]
