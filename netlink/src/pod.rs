@@ -10,7 +10,7 @@
 
 mod doom;
 mod observe;
-mod requests;
+pub(crate) mod requests;
 mod sources;
 
 use std::thread;
