@@ -25,9 +25,13 @@ const DUMP: u16 = 0x300;
 /// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
 const BATCH: usize = 128;
 
-/// Size of the receive buffer in octets: twice the 16 KiB that a dump fills at once by default
-/// lets the kernel use bigger pieces (`netlink_dump` in net/netlink/af_netlink.c).
+/// Size of the receive buffer for dumps, in octets: twice the 16 KiB that a dump fills at once by
+/// default lets the kernel use bigger pieces (`netlink_dump` in net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
+
+/// Size of the receive buffer for everything else, in octets: a device with all its names takes a few
+/// KiB, and two of them fit what the C library gets from the kernel at its start.
+const ANSWER: usize = 32 * 1024;
 
 /// Size that is asked of the kernel for its own buffers, in octets.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
@@ -62,7 +66,7 @@ impl Socket {
         let inner = open().map_err(failed)?;
         let timeout = TimeVal::new(TIMEOUT.as_secs() as i64, 0);
         setsockopt(&inner, sockopt::ReceiveTimeout, &timeout).map_err(|e| failed(e.into()))?;
-        Ok(Socket { inner, sequence: 0, buffer: Vec::with_capacity(BUFFER), send: Vec::new() })
+        Ok(Socket { inner, sequence: 0, buffer: Vec::new(), send: Vec::new() })
     }
 
     /// Asks for kernel buffers that hold the answers to big batches.
@@ -169,6 +173,8 @@ impl Socket {
         pick: &mut impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Dumped<T>, Error> {
         self.send.clear();
+        self.buffer.clear();
+        self.buffer.reserve(BUFFER);
         let mut dump = Dump::new(self.append(request, DUMP));
         self.flush(operation)?;
         loop {
@@ -242,7 +248,7 @@ impl Socket {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             buffer.clear();
-            buffer.reserve(BUFFER);
+            buffer.reserve(ANSWER);
             match self.inner.recv(&mut buffer, nix::libc::MSG_TRUNC) {
                 // With MSG_TRUNC the length is that of the whole datagram.
                 Ok(length) if length > buffer.capacity() => {

@@ -6,6 +6,9 @@
 //! ADDRESS` takes it out of the pod and leaves its end to somebody else, as the plugin does.
 //! There is no configuration, no state, no allocation of addresses and no answer.
 
+// As the plugin: without what the standard library prepares before.
+#![no_main]
+
 mod message;
 
 use std::error::Error;
@@ -53,7 +56,20 @@ const BELIEVED: u64 = 7 * 24 * 60 * 60 * 1000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-fn main() -> Outcome<()> {
+// SAFETY: nothing else in the program has this name.
+#[allow(unsafe_code)]
+#[unsafe(export_name = "main")]
+extern "C" fn start() -> libc::c_int {
+    match call() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("minionet-floor: {error}");
+            1
+        }
+    }
+}
+
+fn call() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {

@@ -41,7 +41,7 @@ pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Er
     // The kernel tells nobody of a change to a device that is down (`netdev_state_change` in
     // net/core/dev.c), so the daemon would not hear of it.
     let Some(inner) = outer.lower.filter(|_| outer.up) else { return Ok(Fate::Untouched) };
-    if !take_out(&mut netns.visit(Socket::open)??, inner, &outer, link)? {
+    if !take_out(&mut netns.visit(host, Socket::open)??, inner, &outer, link)? {
         return Ok(Fate::Untouched);
     }
     let refusals = host.batch(&withdraw(&outer, link))?.into_iter().filter_map(Result::err);
