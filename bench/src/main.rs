@@ -4,6 +4,7 @@
 //! A row of the table is a function in [`rows`]; it takes samples ([`measure`]), makes figures with
 //! targets of them ([`finding`]), and those are shown ([`report`], [`plot`]).
 
+mod arrivals;
 mod crowd;
 mod echo;
 mod finding;

@@ -47,6 +47,9 @@ const NDA_LLADDR: u16 = 2;
 const NDA_PROTOCOL: u16 = 12;
 const NTF_SELF: u8 = 2;
 
+/// Most requests in a datagram, as the daemon sends them.
+const BATCH: usize = 128;
+
 /// What leads to a peer.
 pub struct Peer {
     /// Its address on the underlay.
@@ -98,53 +101,9 @@ impl Raw {
         Ok(octets)
     }
 
-    /// Adds to a VXLAN device what leads to a peer, in one datagram: a neighbour, a forwarding entry, a
-    /// next hop object and a route, as the daemon does it.
-    pub fn add_peer(&mut self, device: u32, peer: &Peer) -> Result<()> {
-        let neighbour = |family: i32, flags: u8| {
-            // `struct ndmsg`: NUD_PERMANENT, for a forwarding entry also NUD_NOARP.
-            let mut fixed = neighbours(family);
-            fixed[4..8].copy_from_slice(&device.to_ne_bytes());
-            fixed[8] = if family == libc::AF_BRIDGE { 0xc0 } else { 0x80 };
-            fixed[10] = flags;
-            fixed
-        };
-        // `struct nhmsg`: the protocol, and that the next hop is on link.
-        let mut object = vec![libc::AF_INET as u8, 0, ROUTE_PROTOCOL_PEER, 0];
-        object.extend(RTNH_F_ONLINK.to_ne_bytes());
-        let number = u32::from(peer.gateway);
-        // `struct rtmsg`: a unicast route of the main table.
-        let mut route = [0; 12];
-        (route[0], route[1]) = (libc::AF_INET as u8, peer.pods.1);
-        (route[4], route[5], route[7]) = (libc::RT_TABLE_MAIN, ROUTE_PROTOCOL_PEER, libc::RTN_UNICAST);
-        let (mac, gateway) = (peer.mac, peer.gateway.octets());
-        let requests: [(u16, u16, Vec<u8>, Vec<u8>); 4] = [
-            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_INET, 0).to_vec(), {
-                let protocol = octets(NDA_PROTOCOL, &[ROUTE_PROTOCOL_PEER]);
-                [octets(NDA_DST, &gateway), octets(NDA_LLADDR, &mac), protocol].concat()
-            }),
-            (libc::RTM_NEWNEIGH, REPLACE, neighbour(libc::AF_BRIDGE, NTF_SELF).to_vec(), {
-                [octets(NDA_LLADDR, &mac), octets(NDA_DST, &peer.node.octets())].concat()
-            }),
-            (RTM_NEWNEXTHOP, EXCLUSIVE, object, {
-                let (number, device) = (attribute(NHA_ID, number), attribute(NHA_OIF, device));
-                [number, device, octets(NHA_GATEWAY, &gateway)].concat()
-            }),
-            (libc::RTM_NEWROUTE, EXCLUSIVE | ACK, route.to_vec(), {
-                [octets(RTA_DST, &peer.pods.0.octets()), attribute(RTA_NH_ID, number)].concat()
-            }),
-        ];
-        let mut datagram = Vec::new();
-        for (kind, flags, fixed, attributes) in requests {
-            let length = (HEADER + fixed.len() + attributes.len()) as u32;
-            datagram.extend(length.to_ne_bytes());
-            datagram.extend(kind.to_ne_bytes());
-            datagram.extend((flags | REQUEST).to_ne_bytes());
-            datagram.extend([0; 8]);
-            datagram.extend(fixed);
-            datagram.extend(attributes);
-        }
-        send(self.socket.as_raw_fd(), &datagram, MsgFlags::empty())?;
+    /// Sends a datagram of messages of which the last asks for an acknowledgement, and waits for that.
+    pub fn send(&mut self, datagram: &[u8]) -> Result<()> {
+        send(self.socket.as_raw_fd(), datagram, MsgFlags::empty())?;
         let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
         let error = self.buffer[..length].get(HEADER..HEADER + 4).map(|octets| octets.to_vec());
         ensure!(error == Some(vec![0; 4]), "the kernel refuses a peer: {error:?}");
@@ -171,6 +130,70 @@ impl Raw {
             }
         }
     }
+}
+
+/// What adds to a VXLAN device what leads to peers, in datagrams: neighbours, forwarding entries, next
+/// hop objects and routes, in this order and so many in one, as the daemon sends them.
+pub fn datagrams(device: u32, peers: &[Peer]) -> Vec<Vec<u8>> {
+    let messages: Vec<[Message; 4]> = peers.iter().map(|peer| messages(device, peer)).collect();
+    let in_order: Vec<&Message> = (0..4).flat_map(|kind| messages.iter().map(move |m| &m[kind])).collect();
+    in_order.chunks(BATCH).map(datagram).collect()
+}
+
+/// A request: its type, its flags, and what stands behind the header.
+type Message = (u16, u16, Vec<u8>);
+
+/// The requests that lead to a peer.
+fn messages(device: u32, peer: &Peer) -> [Message; 4] {
+    let neighbour = |family: i32, flags: u8| {
+        // `struct ndmsg`: NUD_PERMANENT, for a forwarding entry also NUD_NOARP.
+        let mut fixed = neighbours(family);
+        fixed[4..8].copy_from_slice(&device.to_ne_bytes());
+        fixed[8] = if family == libc::AF_BRIDGE { 0xc0 } else { 0x80 };
+        fixed[10] = flags;
+        fixed.to_vec()
+    };
+    // `struct nhmsg`: the protocol, and that the next hop is on link.
+    let mut object = vec![libc::AF_INET as u8, 0, ROUTE_PROTOCOL_PEER, 0];
+    object.extend(RTNH_F_ONLINK.to_ne_bytes());
+    let number = u32::from(peer.gateway);
+    // `struct rtmsg`: a unicast route of the main table.
+    let mut route = vec![0; 12];
+    (route[0], route[1]) = (libc::AF_INET as u8, peer.pods.1);
+    (route[4], route[5], route[7]) = (libc::RT_TABLE_MAIN, ROUTE_PROTOCOL_PEER, libc::RTN_UNICAST);
+    let (mac, gateway) = (peer.mac, peer.gateway.octets());
+    let protocol = octets(NDA_PROTOCOL, &[ROUTE_PROTOCOL_PEER]);
+    [
+        (libc::RTM_NEWNEIGH, REPLACE, {
+            let fixed = neighbour(libc::AF_INET, 0);
+            [fixed, octets(NDA_DST, &gateway), octets(NDA_LLADDR, &mac), protocol].concat()
+        }),
+        (libc::RTM_NEWNEIGH, REPLACE, {
+            let fixed = neighbour(libc::AF_BRIDGE, NTF_SELF);
+            [fixed, octets(NDA_LLADDR, &mac), octets(NDA_DST, &peer.node.octets())].concat()
+        }),
+        (RTM_NEWNEXTHOP, EXCLUSIVE, {
+            let (number, device) = (attribute(NHA_ID, number), attribute(NHA_OIF, device));
+            [object, number, device, octets(NHA_GATEWAY, &gateway)].concat()
+        }),
+        (libc::RTM_NEWROUTE, EXCLUSIVE, {
+            [route, octets(RTA_DST, &peer.pods.0.octets()), attribute(RTA_NH_ID, number)].concat()
+        }),
+    ]
+}
+
+/// Requests in one datagram, of which the last asks for an acknowledgement.
+fn datagram(messages: &[&Message]) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    for (position, (kind, flags, body)) in messages.iter().enumerate() {
+        let acknowledge = if position + 1 == messages.len() { ACK } else { 0 };
+        datagram.extend(((HEADER + body.len()) as u32).to_ne_bytes());
+        datagram.extend(kind.to_ne_bytes());
+        datagram.extend((flags | acknowledge | REQUEST).to_ne_bytes());
+        datagram.extend([0; 8]);
+        datagram.extend(body);
+    }
+    datagram
 }
 
 /// `NDA_IFINDEX` of linux/neighbour.h.

@@ -168,7 +168,7 @@ impl Membership {
         }
         (self.names, self.limits) = (states, limits);
         for old in dropped {
-            self.unlist(old.last.iter().copied(), old.last_at.map_or(0, |at| at.unix));
+            self.unlist(old.last.iter(), old.last_at.map_or(0, |at| at.unix));
         }
         Ok(())
     }
@@ -302,7 +302,7 @@ impl Membership {
     /// Every address that DNS lists, or listed so lately that it does not count as gone; peers,
     /// refused ones and this node's own. This node's own address is chosen from them.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        let listed = self.names.iter().flat_map(|n| n.last.iter().copied());
+        let listed = self.names.iter().flat_map(|n| n.last.iter());
         listed.chain(self.entries.keys().copied()).collect()
     }
 

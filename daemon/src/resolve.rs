@@ -55,6 +55,7 @@ pub struct Lookups {
     /// What each server said last of each name. An answer that says the same again is the same object,
     /// so that nobody has to compare them a second time.
     last: BTreeMap<(String, String), Arc<AddressSet>>,
+    spare: plain::Spare,
 }
 
 impl Lookups {
@@ -67,6 +68,7 @@ impl Lookups {
             timeout: config.dns_timeout,
             servers: Vec::new(),
             last: BTreeMap::new(),
+            spare: plain::Spare::default(),
         }
     }
 
@@ -82,12 +84,14 @@ impl Lookups {
         let mut tasks = tokio::task::JoinSet::new();
         for (server, resolver) in &self.servers {
             for name in names {
-                let (server, resolver, name) = (*server, resolver.clone(), name.clone());
+                let (server, resolver, name, spare) =
+                    (*server, resolver.clone(), name.clone(), self.spare.clone());
                 tasks.spawn(async move {
                     // Where the trust anchor fits none of the zone's keys the library goes on for
                     // ever in search of a chain.
                     let limit = resolver.options().timeout * LIMIT;
-                    let outcome = tokio::time::timeout(limit, ask_quickly(server, &resolver, &name)).await;
+                    let asked = ask_quickly(server, &resolver, &name, &spare);
+                    let outcome = tokio::time::timeout(limit, asked).await;
                     let outcome = outcome.unwrap_or_else(|_| Outcome::Failure {
                         kind: FailureKind::Timeout,
                         text: format!("no answer, or no proof of its signatures, within {limit:?}"),
@@ -189,12 +193,17 @@ fn over(
 
 /// A and AAAA of one name from one server, as one outcome. Only what the library alone can do is left
 /// to it.
-async fn ask_quickly(server: SocketAddr, resolver: &TokioResolver, name: &str) -> Outcome {
+async fn ask_quickly(
+    server: SocketAddr,
+    resolver: &TokioResolver,
+    name: &str,
+    spare: &plain::Spare,
+) -> Outcome {
     if resolver.options().validate {
         return ask(resolver, name).await;
     }
     let limit = resolver.options().timeout;
-    let family = async |family, kind| match plain::ask(server, name, family, limit).await {
+    let family = async |family, kind| match plain::ask(server, name, family, limit, spare).await {
         plain::Answer::Said(said) => said,
         plain::Answer::Elsewhere => look_up(resolver, name, kind).await,
     };
@@ -218,29 +227,64 @@ fn outcome(v4: Result<Records, Lacking>, v6: Result<Records, Lacking>) -> Outcom
     let is_complete =
         |result: &Result<Records, Lacking>| result.as_ref().map_or_else(|e| e.complete, |_| true);
     let complete = Complete { v4: is_complete(&v4), v6: is_complete(&v6) };
-    let found = || [&v4, &v6].into_iter().flatten();
-    let ttl = found().map(|records| records.ttl).min().unwrap_or(u32::MAX);
-    let addresses: AddressSet = found().flat_map(|records| records.addresses.iter().copied()).collect();
+    let mut all = Records::default();
+    let mut found = |result: Result<Records, Lacking>| result.map(|records| all.append(records)).err();
+    let lacking = [found(v4), found(v6)];
+    let Records { v4, v6, ttl } = all;
+    let addresses = AddressSet::of(v4, v6);
     if addresses.is_empty() {
         // An empty answer is told apart from none only by a success of both.
         let empty = || (FailureKind::Empty, "the answer has no address".to_owned());
-        let (kind, text) = v4.err().or(v6.err()).map_or_else(empty, |e| (e.kind, e.text));
+        let first = lacking.into_iter().flatten().next();
+        let (kind, text) = first.map_or_else(empty, |e| (e.kind, e.text));
         return Outcome::Failure { kind, text };
     }
     Outcome::Answer { addresses: Arc::new(addresses), ttl: Duration::from_secs(u64::from(ttl)), complete }
 }
 
-/// What a lookup found.
+/// What a lookup found: addresses as numbers, in the order of the answer.
 struct Records {
-    addresses: Vec<IpAddr>,
-    /// The lowest, in seconds.
+    v4: Vec<u32>,
+    v6: Vec<u128>,
+    /// The lowest, in seconds; where there is no record, the largest that can be.
     ttl: u32,
 }
 
+impl Default for Records {
+    fn default() -> Self {
+        Records { v4: Vec::new(), v6: Vec::new(), ttl: u32::MAX }
+    }
+}
+
 impl Records {
+    /// Makes room for so many of a family.
+    fn expect(&mut self, family: Family, count: usize) {
+        match family {
+            Family::V4 => self.v4.reserve_exact(count),
+            Family::V6 => self.v6.reserve_exact(count),
+        }
+    }
+
     fn add(&mut self, address: IpAddr, ttl: u32) {
-        self.addresses.push(address);
+        match address {
+            IpAddr::V4(address) => self.v4.push(address.to_bits()),
+            IpAddr::V6(address) => self.v6.push(address.to_bits()),
+        }
         self.ttl = self.ttl.min(ttl);
+    }
+
+    /// Takes in what another lookup found: as a rule of the other family.
+    fn append(&mut self, more: Records) {
+        fn join<T>(all: &mut Vec<T>, mut more: Vec<T>) {
+            if all.is_empty() { *all = more } else { all.append(&mut more) }
+        }
+        join(&mut self.v4, more.v4);
+        join(&mut self.v6, more.v6);
+        self.ttl = self.ttl.min(more.ttl);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 }
 
@@ -264,7 +308,7 @@ impl Lacking {
 
 async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Records, NetError> {
     let lookup = resolver.lookup(name, kind).await?;
-    let mut records = Records { addresses: Vec::new(), ttl: u32::MAX };
+    let mut records = Records::default();
     for record in lookup.answers() {
         // Without validation every proof is indeterminate; with it, what is not signed is an error
         // already, and this is the second lock on that door.

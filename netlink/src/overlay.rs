@@ -138,10 +138,9 @@ pub fn apply(socket: &mut Socket, device: &Device, changes: &[Change]) -> Result
         // It was deleted under our hands; the next round makes it again.
         return Ok(Vec::new());
     };
-    let requests: Vec<Request> = rest.iter().filter_map(|c| request(link.index, c)).collect();
-    let results = socket.batch(&requests)?;
-    let refused = |(change, result): (&Change, Result<(), crate::error::Refusal>)| {
-        let refusal = result.err()?;
+    let refusals = socket.carry_out(rest.iter().filter_map(|change| request(link.index, change)))?;
+    let refused = |(position, refusal): (usize, crate::error::Refusal)| {
+        let change = &rest[position];
         let error = Error::Refused { operation: change.to_string(), refusal };
         // What should be gone and is gone is no failure.
         let gone = error.is_absent()
@@ -155,7 +154,7 @@ pub fn apply(socket: &mut Socket, device: &Device, changes: &[Change]) -> Result
             );
         (!gone).then(|| Failure { change: change.clone(), error })
     };
-    Ok(rest.iter().zip(results).filter_map(refused).collect())
+    Ok(refusals.into_iter().filter_map(refused).collect())
 }
 
 fn change_device(socket: &mut Socket, device: &Device, change: &Change) -> Result<(), Error> {

@@ -5,6 +5,7 @@
 //! (`NLM_F_DUMP_INTR`) is taken again. Filters of dumps are obeyed by the kernel or refused
 //! (`NETLINK_GET_STRICT_CHK`), never ignored.
 
+use std::borrow::Borrow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -89,18 +90,42 @@ impl Socket {
     /// [`Error::Socket`] or [`Error::Decode`] when the conversation itself breaks down, so that
     /// it is unknown which of the remaining requests were carried out.
     pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), Refusal>>, Error> {
-        let mut results = Vec::with_capacity(requests.len());
-        for chunk in requests.chunks(BATCH) {
-            let first = self.sequence.wrapping_add(1);
-            self.send.clear();
-            for (position, request) in chunk.iter().enumerate() {
-                let acknowledge = if position + 1 == chunk.len() { ACKNOWLEDGE } else { 0 };
-                self.append(request, acknowledge);
-            }
-            self.flush("change network objects")?;
-            self.acknowledgements(first, chunk.len(), &mut results)?;
+        let mut results = vec![Ok(()); requests.len()];
+        for (position, refusal) in self.carry_out(requests)? {
+            results[position] = Err(refusal);
         }
         Ok(results)
+    }
+
+    /// As [`Socket::batch`], but each request is made when it is its turn, as thousands of them take
+    /// megabytes. Tells which were refused, by their places.
+    ///
+    /// # Errors
+    /// As [`Socket::batch`].
+    pub fn carry_out(
+        &mut self,
+        requests: impl IntoIterator<Item: Borrow<Request>>,
+    ) -> Result<Vec<(usize, Refusal)>, Error> {
+        let mut requests = requests.into_iter().peekable();
+        let (mut refusals, mut done) = (Vec::new(), 0);
+        while requests.peek().is_some() {
+            let first = self.sequence.wrapping_add(1);
+            self.send.clear();
+            let mut count = 0;
+            while let Some(request) = requests.next() {
+                count += 1;
+                let last = count == BATCH || requests.peek().is_none();
+                self.append(request.borrow(), if last { ACKNOWLEDGE } else { 0 });
+                if last {
+                    break;
+                }
+            }
+            self.flush("change network objects")?;
+            let refused = self.acknowledgements(first, count)?;
+            refusals.extend(refused.into_iter().map(|(position, refusal)| (done + position, refusal)));
+            done += count;
+        }
+        Ok(refusals)
     }
 
     /// Sends one request and reads its acknowledgement.
@@ -187,16 +212,11 @@ impl Socket {
         }
     }
 
-    fn acknowledgements(
-        &mut self,
-        first: u32,
-        count: usize,
-        results: &mut Vec<Result<(), Refusal>>,
-    ) -> Result<(), Error> {
+    /// Waits until so many requests of a datagram were carried out; which of them were refused.
+    fn acknowledgements(&mut self, first: u32, count: usize) -> Result<Vec<(usize, Refusal)>, Error> {
         let operation = "change network objects";
         let mut pending = true;
-        let base = results.len();
-        results.resize(base + count, Ok(()));
+        let mut refusals = Vec::new();
         while pending {
             let received = self.receive(operation)?;
             for message in Messages::new(&received, operation) {
@@ -208,13 +228,13 @@ impl Socket {
                 if let Some(refusal) = message.verdict(operation)? {
                     pending &= position + 1 != count;
                     if refusal.errno != 0 {
-                        results[base + position] = Err(refusal);
+                        refusals.push((position, refusal));
                     }
                 }
             }
             self.buffer = received;
         }
-        Ok(())
+        Ok(refusals)
     }
 
     /// Appends a request to what will be sent; returns its sequence number.

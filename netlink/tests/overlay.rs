@@ -131,6 +131,30 @@ fn a_thousand_peers_are_taken_in_one_go() {
 }
 
 #[test]
+fn refusals_among_many_are_told_of_the_right_changes() {
+    in_namespace(|| {
+        let mut socket = Socket::open().unwrap();
+        settle(&mut socket, &overlay_of(0));
+        let wanted = overlay_of(300);
+        let changes = diff(&wanted, &overlay::read(&mut socket, "minionet").unwrap()).unwrap();
+        // Some routes are added a second time, right after the first: in the middle of a datagram, and
+        // in the next one.
+        let (mut asked, mut twice) = (Vec::new(), Vec::new());
+        for (position, change) in changes.into_iter().enumerate() {
+            let again = matches!(change, Change::AddRoute { .. }) && position % 3 == 0;
+            twice.extend(again.then(|| change.clone()));
+            asked.extend(again.then(|| change.clone()));
+            asked.push(change);
+        }
+        assert!(twice.len() > 100, "{} routes", twice.len());
+        let failures = overlay::apply(&mut socket, &wanted.device, &asked).unwrap();
+        assert!(failures.iter().all(|failure| failure.error.is_exists()), "{:?}", failures[0]);
+        assert_eq!(failures.into_iter().map(|failure| failure.change).collect::<Vec<_>>(), twice);
+        assert_eq!(settle(&mut socket, &wanted), 0, "the others were carried out");
+    });
+}
+
+#[test]
 fn a_refusal_names_the_object_and_the_reason() {
     in_namespace(|| {
         let mut socket = Socket::open().unwrap();

@@ -10,10 +10,11 @@ use netns_testbed::{Fault, Host};
 use nix::sys::signal::Signal;
 
 use super::{Bench, peers};
+use crate::arrivals::Arrivals;
 use crate::crowd::{self, Crowd};
 use crate::finding::{Finding, Findings, Plot, Series, Target};
 use crate::measure::{ms, rest, until};
-use crate::raw::{Raw, Routes};
+use crate::raw::{self, Raw, Routes};
 use crate::stats::{Summary, ratios};
 
 /// Few peers and many.
@@ -30,23 +31,28 @@ const ACQUAINTED: Duration = Duration::from_secs(300);
 /// How long anything may take.
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// The row of one peer that changes.
+/// The row of one peer that changes. The time begins when the last octet of the last answer has reached
+/// the minion; what lies between that and the first octet that is sent stands beside it.
 pub fn change(bench: &Bench) -> Result<Findings> {
-    let mut samples = Vec::new();
+    let (mut samples, mut under_way) = (Vec::new(), Vec::new());
     let counts = [FEW, 1000, MANY];
     for peers in counts {
         let crowd = Crowd::start(&bench.programs, peers, 1, "")?;
         let mut routes = Routes::listen(crowd.node())?;
-        let mut taken = Vec::new();
+        let mut arrivals = Arrivals::watch(crowd.node())?;
+        let (mut taken, mut on_the_way) = (Vec::new(), Vec::new());
         for round in 0..=bench.rounds(CHANGES) {
             crowd.publish(peers + round + 1)?;
             let appeared = routes.appears(Some(crowd::pods(peers + round)), PATIENT)?;
-            let answered = crowd.cluster().dns().last_answer().context("DNS never answered")?;
+            let sent = crowd.cluster().dns().last_answer().context("DNS never answered")?;
+            let received = arrivals.last_before(appeared)?;
             if round > 0 {
-                taken.push(ms(appeared.saturating_duration_since(answered)));
+                taken.push(ms(appeared.saturating_duration_since(received)));
+                on_the_way.push(ms(received.saturating_duration_since(sent)));
             }
         }
         samples.push(taken);
+        under_way.push(on_the_way);
     }
     let last = samples.len() - 1;
     let value = Finding::value(
@@ -54,7 +60,9 @@ pub fn change(bench: &Bench) -> Result<Findings> {
         Target::AtMost(10.0),
         "ms",
         &samples[last],
-    );
+    )
+    .beside("before that, the way of the answer", "ms", &under_way[last])
+    .beside("among 100", "ms", &under_way[0]);
     let (few, many) = (bare_changes(bench, FEW)?, bare_changes(bench, MANY)?);
     let ratio = Finding::ratio(
         "among 5000 against among 100",
@@ -83,9 +91,9 @@ fn bare_changes(bench: &Bench, peers: usize) -> Result<Vec<f64>> {
     let mut raw = Raw::open(&host)?;
     let mut taken = Vec::new();
     for number in peers..=peers + bench.rounds(CHANGES) {
-        let peer = peers::place(number)?;
+        let datagrams = raw::datagrams(device, &[peers::place(number)?]);
         let start = Instant::now();
-        raw.add_peer(device, &peer)?;
+        datagrams.iter().try_for_each(|datagram| raw.send(datagram))?;
         taken.push(ms(start.elapsed()));
     }
     // The first one finds nothing in the caches.

@@ -172,8 +172,8 @@ impl NameState {
 
     fn replace(&mut self, union: Arc<AddressSet>, now: Now, absorbed: &mut Absorbed) {
         if !Arc::ptr_eq(&self.last, &union) && self.last != union {
-            absorbed.came = union.difference(&self.last).copied().collect();
-            absorbed.left = self.last.difference(&union).copied().collect();
+            absorbed.came = union.difference(&self.last).collect();
+            absorbed.left = self.last.difference(&union).collect();
             absorbed.left_at = self.last_at.map_or(now.unix, |at| at.unix);
         }
         self.last = union;
@@ -193,7 +193,7 @@ impl NameState {
 fn empty(addresses: &AddressSet, family: Option<Family>) -> Option<String> {
     match family {
         _ if addresses.is_empty() => Some("the answer holds no address".to_owned()),
-        Some(family) if !addresses.iter().any(|a| Family::of(*a) == family) => {
+        Some(family) if !addresses.iter().any(|a| Family::of(a) == family) => {
             Some(format!("none of the {} addresses in the answer is {family}", addresses.len()))
         }
         _ => None,
@@ -206,5 +206,5 @@ fn union(sets: &[&Arc<AddressSet>]) -> Arc<AddressSet> {
     if rest.iter().all(|set| Arc::ptr_eq(first, set) || first == set) {
         return Arc::clone(first);
     }
-    Arc::new(sets.iter().flat_map(|set| set.iter().copied()).collect())
+    Arc::new(sets.iter().flat_map(|set| set.iter()).collect())
 }

@@ -50,10 +50,10 @@ impl Tracker {
         if !same && !first {
             for addr in answer.difference(&self.last) {
                 sample.arrivals += 1;
-                sample.returns += usize::from(self.left.remove(addr).is_some());
+                sample.returns += usize::from(self.left.remove(&addr).is_some());
             }
             for addr in self.last.difference(answer) {
-                self.left.insert(*addr, self.answers);
+                self.left.insert(addr, self.answers);
             }
         }
         self.left.retain(|_, at| *at + u64::from(window) > self.answers);

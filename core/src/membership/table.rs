@@ -24,7 +24,7 @@ impl Membership {
             if Arc::ptr_eq(addresses, &name.last) {
                 continue;
             }
-            let come = addresses.difference(&name.last).copied();
+            let come = addresses.difference(&name.last);
             newcomers.extend(come.filter(|a| !self.entries.contains_key(a) && self.refusal(*a).is_none()));
         }
         // Who is left out when there is no room for all, the rules decide.

@@ -26,7 +26,8 @@ const MANY: usize = 256;
 /// are there already stay as they are, whichever way they were made.
 pub fn pay<'a>(desired: impl IntoIterator<Item = &'a Overlay>) -> bool {
     let all = desired.into_iter().flat_map(|overlay| overlay.routes.values());
-    all.filter(|via| matches!(via, NextHop::Vtep(IpAddr::V4(_)))).count() >= MANY
+    // Whether there are thousands more is of no interest, and counting them takes its time.
+    all.filter(|via| matches!(via, NextHop::Vtep(IpAddr::V4(_)))).nth(MANY - 1).is_some()
 }
 
 /// A next hop object as it was found.

@@ -220,7 +220,7 @@ impl World {
             Kind::NoV6 => answer(truth, Complete { v4: true, v6: false }),
             Kind::Lacking(_) | Kind::Replaced(_) | Kind::Stale => answer(said, Complete::BOTH),
             Kind::Eight => {
-                let all: Vec<IpAddr> = said.iter().copied().collect();
+                let all: Vec<IpAddr> = said.iter().collect();
                 answer(&Arc::new(random.sample(&all, 8).into_iter().collect()), Complete::BOTH)
             }
             Kind::Flapping if (at / FLAP).is_multiple_of(2) => answer(truth, Complete::BOTH),
@@ -233,7 +233,7 @@ impl World {
 fn prepare(fault: &mut Fault, copies: &[Zones; 3]) {
     let salt = fault.salt;
     let lacking = |known: &Arc<AddressSet>, percent| {
-        Arc::new(known.iter().copied().filter(|a| spread(*a, salt) % 100 >= percent).collect())
+        Arc::new(known.iter().filter(|a| spread(*a, salt) % 100 >= percent).collect())
     };
     for (said, copy) in fault.said.iter_mut().flatten().zip(copies.iter().flatten()) {
         *said = match fault.kind {
@@ -243,7 +243,7 @@ fn prepare(fault: &mut Fault, copies: &[Zones; 3]) {
             Kind::Replaced(count) => Arc::new((0..count).map(|n| node(0xc800 + n)).collect()),
             Kind::Eight | Kind::Stale => Arc::clone(copy),
             Kind::Flapping => {
-                Arc::new(copy.iter().copied().filter(|a| !spread(*a, salt).is_multiple_of(1000)).collect())
+                Arc::new(copy.iter().filter(|a| !spread(*a, salt).is_multiple_of(1000)).collect())
             }
         };
     }

@@ -33,7 +33,7 @@ impl Node {
         if answered.is_empty() {
             // Only how many others there are matters, for whoever reads why nothing was chosen.
             answered = self.membership.addresses();
-            answered.extend(heard().flat_map(|addresses| addresses.iter().copied()));
+            answered.extend(heard().flat_map(|addresses| addresses.iter()));
         }
         let mut overrides =
             Overrides { node_ip: self.config.node_ip, interface: self.config.interface.clone() };

@@ -3,25 +3,33 @@
 //!
 //! An answer is read where it lies, record by record, and nothing is made of it but the list of its
 //! addresses: one of a large cluster has thousands, and each takes a few nanoseconds instead of some
-//! allocations.
+//! allocations. Over TCP it is read while it arrives, into memory that is kept for the next.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod reading;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Name, Rtype};
-use domain::rdata::{A, Aaaa};
 use minionet_core::addr::Family;
 use minionet_core::membership::FailureKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use self::reading::Reading;
 use super::{ATTEMPTS, EDNS_PAYLOAD, Lacking, Records};
 
 /// The largest datagram that is taken, in octets: no server has a reason to send more than it was
 /// told to.
 const DATAGRAM: usize = 4096;
+
+/// The largest message over TCP, and its length before it (RFC 1035 section 4.2.2), in octets.
+const STREAM: usize = PREFIX + u16::MAX as usize;
+const PREFIX: usize = 2;
 
 type Octets = Vec<u8>;
 
@@ -33,13 +41,33 @@ pub enum Answer {
     Elsewhere,
 }
 
+/// Memory for answers over TCP, one piece for each that is on its way: it costs more to get than to
+/// read an answer into, and little to keep.
+#[derive(Clone, Default)]
+pub struct Spare(Arc<Mutex<Vec<Octets>>>);
+
+impl Spare {
+    fn take(&self) -> Octets {
+        let mut octets = self.all().pop().unwrap_or_else(|| Vec::with_capacity(STREAM));
+        octets.clear();
+        octets
+    }
+
+    fn give_back(&self, octets: Octets) {
+        self.all().push(octets);
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Octets>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Asks a server for the addresses of one family that a name has.
-pub async fn ask(server: SocketAddr, name: &str, family: Family, limit: Duration) -> Answer {
+pub async fn ask(server: SocketAddr, name: &str, family: Family, limit: Duration, spare: &Spare) -> Answer {
     match question(name, family) {
-        Ok(question) => match exchange(server, &question, limit).await {
-            Ok(answer) => read(&answer, family),
-            Err(lacking) => Answer::Said(Err(lacking)),
-        },
+        Ok(question) => exchange(server, &question, family, limit, spare)
+            .await
+            .unwrap_or_else(|lacking| Answer::Said(Err(lacking))),
         Err(text) => Answer::Said(Err(Lacking::failed(FailureKind::Malformed, text))),
     }
 }
@@ -70,13 +98,14 @@ fn question(name: &str, family: Family) -> Result<Message<Octets>, String> {
 async fn exchange(
     server: SocketAddr,
     question: &Message<Octets>,
+    family: Family,
     limit: Duration,
-) -> Result<Message<Octets>, Lacking> {
-    let answer = over_udp(server, question, limit).await?;
-    if !answer.header().tc() {
+    spare: &Spare,
+) -> Result<Answer, Lacking> {
+    if let Some(answer) = over_udp(server, question, family, limit).await? {
         return Ok(answer);
     }
-    match timeout(limit, over_tcp(server, question)).await {
+    match timeout(limit, over_tcp(server, question, family, spare)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(truncated(&error)),
         Err(_) => Err(truncated(&format!("no answer within {limit:?}"))),
@@ -87,14 +116,16 @@ fn truncated(why: &dyn std::fmt::Display) -> Lacking {
     Lacking::failed(FailureKind::Truncated, format!("the answer over UDP is truncated, and over TCP: {why}"))
 }
 
-/// What does not belong to the question is passed over: it may come from anybody.
+/// What does not belong to the question is passed over: it may come from anybody. Nothing where the
+/// answer is truncated.
 async fn over_udp(
     server: SocketAddr,
     question: &Message<Octets>,
+    family: Family,
     limit: Duration,
-) -> Result<Message<Octets>, Lacking> {
+) -> Result<Option<Answer>, Lacking> {
     let unreachable =
-        |error: std::io::Error| Lacking::failed(FailureKind::Unreachable, format!("{server}: {error}"));
+        |error: io::Error| Lacking::failed(FailureKind::Unreachable, format!("{server}: {error}"));
     let mut buffer = vec![0; DATAGRAM];
     for _ in 0..ATTEMPTS {
         // Another port each time: it is the second half of what others have to guess (RFC 5452).
@@ -108,9 +139,10 @@ async fn over_udp(
         let answer = async {
             loop {
                 let length = socket.recv(&mut buffer).await?;
-                let message = Message::from_octets(buffer[..length].to_vec()).ok();
+                let message = Message::from_slice(&buffer[..length]).ok();
                 if let Some(answer) = message.filter(|answer| belongs(answer, question)) {
-                    return std::io::Result::Ok(answer);
+                    let whole = !answer.header().tc();
+                    return io::Result::Ok(whole.then(|| read(answer, Reading::new(family, length))));
                 }
             }
         };
@@ -124,30 +156,60 @@ async fn over_udp(
     ))
 }
 
-async fn over_tcp(server: SocketAddr, question: &Message<Octets>) -> std::io::Result<Message<Octets>> {
+async fn over_tcp(
+    server: SocketAddr,
+    question: &Message<Octets>,
+    family: Family,
+    spare: &Spare,
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(server).await?;
     // A question has a few dozen octets.
     let mut framed = (question.as_slice().len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(question.as_slice());
     stream.write_all(&framed).await?;
-    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
-    stream.read_exact(&mut answer).await?;
-    let message = Message::from_octets(answer).ok().filter(|answer| belongs(answer, question));
-    message.ok_or_else(|| std::io::Error::other("what came is no answer to the question"))
+    let mut octets = spare.take();
+    let answer = receive(&mut stream, &mut octets, question, family).await;
+    spare.give_back(octets);
+    answer
+}
+
+/// Receives one message, with its length before it. What comes behind is nobody's.
+async fn receive(
+    stream: &mut (impl AsyncRead + Unpin),
+    octets: &mut Octets,
+    question: &Message<Octets>,
+    family: Family,
+) -> io::Result<Answer> {
+    let mut reading = None;
+    while stream.read_buf(octets).await? > 0 {
+        let Some((length, arrived)) = octets.split_first_chunk::<PREFIX>() else { continue };
+        let length = usize::from(u16::from_be_bytes(*length));
+        let mut so_far = reading.take().unwrap_or_else(|| Reading::new(family, length));
+        let Some(whole) = arrived.get(..length) else {
+            so_far.go_on(arrived);
+            reading = Some(so_far);
+            continue;
+        };
+        let message = Message::from_slice(whole).ok().filter(|answer| belongs(answer, question));
+        let no_answer = || io::Error::other("what came is no answer to the question");
+        return Ok(read(message.ok_or_else(no_answer)?, so_far));
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Whether it is an answer, and one to this question. One that refuses need not repeat it.
-fn belongs(answer: &Message<Octets>, question: &Message<Octets>) -> bool {
+fn belongs(answer: &Message<[u8]>, question: &Message<Octets>) -> bool {
     let header = answer.header();
     let bare = header.rcode() != Rcode::NOERROR && answer.header_counts().qdcount() == 0;
     let same = header.qr() && header.id() == question.header().id();
     same && (bare || answer.is_answer(question))
 }
 
-fn read(answer: &Message<Octets>, family: Family) -> Answer {
+/// What a whole answer says, of which some may have been read.
+fn read(answer: &Message<[u8]>, so_far: Reading) -> Answer {
     Answer::Said(match answer.header().rcode() {
-        Rcode::NOERROR => match records(answer, family) {
-            Ok(records) if records.addresses.is_empty() && answer.header_counts().ancount() > 0 => {
+        Rcode::NOERROR => match so_far.finish(answer.as_slice()) {
+            Ok(records) if records.is_empty() && answer.header_counts().ancount() > 0 => {
                 return Answer::Elsewhere;
             }
             Ok(records) => Ok(records),
@@ -157,31 +219,6 @@ fn read(answer: &Message<Octets>, family: Family) -> Answer {
         },
         code => Err(Lacking::failed(kind(code), format!("the server answers {code}"))),
     })
-}
-
-/// All records of the family, whoever owns them: a name may lead to another one.
-fn records(answer: &Message<Octets>, family: Family) -> Result<Records, domain::base::wire::ParseError> {
-    let mut records = Records { addresses: Vec::new(), ttl: u32::MAX };
-    // An address of IPv4 takes 16 octets in a message, one of IPv6 takes 28.
-    records
-        .addresses
-        .reserve(usize::from(answer.header_counts().ancount()).min(answer.as_slice().len() / 16));
-    let section = answer.answer()?;
-    match family {
-        Family::V4 => {
-            for record in section.limit_to_in::<A>() {
-                let record = record?;
-                records.add(IpAddr::V4(record.data().addr()), record.ttl().as_secs());
-            }
-        }
-        Family::V6 => {
-            for record in section.limit_to_in::<Aaaa>() {
-                let record = record?;
-                records.add(IpAddr::V6(record.data().addr()), record.ttl().as_secs());
-            }
-        }
-    }
-    Ok(records)
 }
 
 fn kind(code: Rcode) -> FailureKind {
@@ -194,79 +231,4 @@ fn kind(code: Rcode) -> FailureKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::base::iana::Class;
-    use domain::base::{Record, Ttl};
-    use domain::rdata::Cname;
-
-    use super::*;
-
-    const NAME: &str = "minions.cncfdemo.k8s";
-
-    fn name(text: &str) -> Name<Octets> {
-        Name::vec_from_str(text).unwrap()
-    }
-
-    /// An answer with these addresses, after a record that leads to another name.
-    fn answer(to: &Message<Octets>, code: Rcode, addresses: &[[u8; 4]], alias: bool) -> Message<Octets> {
-        let mut builder = MessageBuilder::new_vec().start_answer(to, code).unwrap();
-        let ttl = |seconds| Ttl::from_secs(seconds);
-        if alias {
-            let data = Cname::new(name("other.k8s"));
-            builder.push(Record::new(name(NAME), Class::IN, ttl(9), data)).unwrap();
-        }
-        for (n, address) in addresses.iter().enumerate() {
-            let data = A::from_octets(address[0], address[1], address[2], address[3]);
-            builder.push(Record::new(name("other.k8s"), Class::IN, ttl(7 + n as u32), data)).unwrap();
-        }
-        builder.into_message()
-    }
-
-    #[test]
-    fn an_answer_is_its_addresses_and_the_lowest_of_their_ttls() {
-        let asked = question(NAME, Family::V4).unwrap();
-        let said = answer(&asked, Rcode::NOERROR, &[[10, 0, 0, 2], [10, 0, 0, 1]], true);
-        assert!(belongs(&said, &asked));
-        let Answer::Said(Ok(records)) = read(&said, Family::V4) else { panic!("it has addresses") };
-        assert_eq!(records.addresses, [IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 1])]);
-        assert_eq!(records.ttl, 7);
-        // A name that leads to another one, of which nothing is said.
-        assert!(matches!(read(&answer(&asked, Rcode::NOERROR, &[], true), Family::V4), Answer::Elsewhere));
-    }
-
-    #[test]
-    fn nothing_is_an_answer_that_does_not_belong_to_the_question() {
-        let (asked, other) = (question(NAME, Family::V4).unwrap(), question(NAME, Family::V6).unwrap());
-        let said = answer(&asked, Rcode::NOERROR, &[[10, 0, 0, 1]], false);
-        assert!(!belongs(&said, &other) && !belongs(&asked, &asked));
-        let mut forged = said.clone().into_octets();
-        forged[0] ^= 1;
-        assert!(!belongs(&Message::from_octets(forged).unwrap(), &asked), "another number");
-        // One that refuses may be nothing but a header.
-        let mut bare = answer(&asked, Rcode::REFUSED, &[], false).into_octets()[..12].to_vec();
-        bare[4..6].fill(0);
-        assert!(belongs(&Message::from_octets(bare).unwrap(), &asked));
-    }
-
-    #[test]
-    fn refusals_and_mangled_answers_are_told_apart() {
-        let asked = question(NAME, Family::V4).unwrap();
-        for (code, expected) in [
-            (Rcode::SERVFAIL, FailureKind::ServFail),
-            (Rcode::NXDOMAIN, FailureKind::NxDomain),
-            (Rcode::REFUSED, FailureKind::Refused),
-            (Rcode::NOTIMP, FailureKind::OtherCode),
-        ] {
-            let Answer::Said(Err(lacking)) = read(&answer(&asked, code, &[], false), Family::V4) else {
-                panic!("{code} is a failure")
-            };
-            assert_eq!((lacking.kind, lacking.complete), (expected, false), "{}", lacking.text);
-        }
-        let whole = answer(&asked, Rcode::NOERROR, &[[10, 0, 0, 1], [10, 0, 0, 2]], false).into_octets();
-        for length in 12..whole.len() {
-            let cut = Message::from_octets(whole[..length].to_vec()).unwrap();
-            let Answer::Said(Err(lacking)) = read(&cut, Family::V4) else { panic!("{length} octets") };
-            assert_eq!(lacking.kind, FailureKind::Malformed);
-        }
-    }
-}
+mod tests;

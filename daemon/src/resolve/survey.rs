@@ -76,7 +76,7 @@ async fn reply(resolver: &TokioResolver, name: &str) -> Reply {
                 return Err((FailureKind::Truncated, "only a part of the records came".to_owned()));
             }
             // It came from a number of 32 bits.
-            Ok((addresses.iter().copied().collect(), ttl.as_secs() as u32))
+            Ok((addresses.iter().collect(), ttl.as_secs() as u32))
         }
         Ok(Outcome::Failure { kind, text }) => Err((kind, text)),
         Err(_) => Err((FailureKind::Timeout, format!("no answer within {limit:?}"))),

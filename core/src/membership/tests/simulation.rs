@@ -99,7 +99,7 @@ impl Simulation {
 
     /// One to three nodes join or leave, or are replaced; this node stays.
     fn change(&mut self) {
-        let mut truth: BTreeSet<IpAddr> = self.truth.iter().copied().collect();
+        let mut truth: BTreeSet<IpAddr> = self.truth.iter().collect();
         for _ in 0..self.random.between(1, 3) {
             let join = self.random.below(2) == 0;
             if join {
@@ -140,7 +140,7 @@ impl Simulation {
             ttl: Duration::from_secs(60),
             complete: Complete::BOTH,
         };
-        let half = || Arc::new(self.truth.iter().copied().step_by(2).collect());
+        let half = || Arc::new(self.truth.iter().step_by(2).collect());
         let outcome = match self.fault {
             Fault::None => complete(Arc::clone(&self.truth)),
             Fault::Failing => match random.below(4) {
@@ -156,11 +156,11 @@ impl Simulation {
             Fault::HalfMissing => complete(half()),
             Fault::AllReplaced => complete(Arc::new((60_100..60_400).map(node).collect())),
             Fault::RandomEight => {
-                let all: Vec<_> = self.truth.iter().copied().collect();
+                let all: Vec<_> = self.truth.iter().collect();
                 complete(Arc::new(random.sample(&all, 8).into_iter().collect()))
             }
             Fault::Flapping => {
-                let mut some: BTreeSet<IpAddr> = self.truth.iter().copied().collect();
+                let mut some: BTreeSet<IpAddr> = self.truth.iter().collect();
                 // Always the same two, never for more than two rounds in a row: from three on,
                 // with the hold-down over, they would rightly be believed to be gone.
                 self.flap = if self.flap < 2 && random.below(2) == 0 { self.flap + 1 } else { 0 };
@@ -181,7 +181,7 @@ impl Simulation {
 
     /// Whether the peers are exactly the other nodes.
     fn assert_exact(&self) {
-        let expected = self.truth.iter().copied().filter(|a| *a != ip(1));
+        let expected = self.truth.iter().filter(|a| *a != ip(1));
         assert!(self.world.members.peers().eq(expected));
         assert!(self.world.members.is_settled());
         self.world.check();
