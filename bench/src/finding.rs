@@ -98,8 +98,9 @@ pub struct Finding {
     pub sides: Vec<Side>,
     /// The control of a ratio, where there is one.
     pub alike: Option<Alike>,
-    /// The least that the kernel makes of it, where that was measured.
-    pub floor: Option<Floor>,
+    /// The least that the kernel makes of it, where that was measured; of several, each after one with
+    /// less in it.
+    pub floors: Vec<Floor>,
 }
 
 impl Finding {
@@ -119,7 +120,7 @@ impl Finding {
             interval: Interval::of_median(samples),
             sides: Vec::new(),
             alike: None,
-            floor: None,
+            floors: Vec::new(),
         }
     }
 
@@ -141,9 +142,10 @@ impl Finding {
         self
     }
 
-    /// With what the kernel makes of the same figure.
+    /// With what the kernel makes of the same figure. Another one says what it makes of more that is
+    /// needed as well, and the target has to be within reach of the last.
     pub fn with_floor(mut self, name: &str, samples: &[f64]) -> Self {
-        self.floor = Some(Floor { name: name.to_owned(), summary: Summary::of(samples) });
+        self.floors.push(Floor { name: name.to_owned(), summary: Summary::of(samples) });
         self
     }
 
@@ -171,7 +173,7 @@ impl Finding {
     /// What became of the target. It is missed only if the whole interval is beyond it: a median that
     /// is just beyond would be on the other side in another run.
     pub fn verdict(&self) -> Verdict {
-        match &self.floor {
+        match self.floors.last() {
             _ if self.target == Target::None => Verdict::Shown,
             _ if self.target.is_met(self.at_best()) => Verdict::Met,
             Some(floor) if !self.target.is_met(floor.summary.median) => Verdict::Kernel,
@@ -240,6 +242,19 @@ mod tests {
         assert_eq!(finding(1.1, None), Verdict::Missed);
         assert_eq!(finding(1.1, Some(0.9)), Verdict::Missed);
         assert_eq!(finding(1.1, Some(1.05)), Verdict::Kernel);
+    }
+
+    #[test]
+    fn of_several_floors_the_last_decides() {
+        let verdict = |floors: [f64; 2]| {
+            let finding = Finding::value("cost", Target::AtMost(1.0), "ms", &[1.1]);
+            finding
+                .with_floor("the messages", &floors[..1])
+                .with_floor("and the files", &floors[1..])
+                .verdict()
+        };
+        assert_eq!(verdict([0.9, 1.05]), Verdict::Kernel);
+        assert_eq!(verdict([0.8, 0.9]), Verdict::Missed);
     }
 
     /// A ratio around this, in 12 rounds that scatter by 2 %.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::finding::{Alike, Finding, Findings, Plot, Side, Target, Verdict};
+use crate::finding::{Alike, Finding, Findings, Floor, Plot, Side, Target, Verdict};
 use crate::rows::Row;
 
 /// Where the table begins and ends in a file that has other text as well.
@@ -185,8 +185,10 @@ fn sides(finding: &Finding) -> Option<String> {
 }
 
 fn floor(finding: &Finding) -> Option<String> {
-    let floor = finding.floor.as_ref()?;
-    Some(format!("{}: {}", floor.name, with_unit(&number(floor.summary.median), finding.unit)))
+    let shown =
+        |floor: &Floor| format!("{}: {}", floor.name, with_unit(&number(floor.summary.median), finding.unit));
+    let floors: Vec<String> = finding.floors.iter().map(shown).collect();
+    (!floors.is_empty()).then(|| floors.join(", "))
 }
 
 fn figure(finding: &Finding) -> String {

@@ -1,7 +1,7 @@
 //! Who attaches pods: minionet, the reference plugins, and the floor.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,6 +23,13 @@ const NETWORK: &str = "bench";
 /// What the floor calls a DEL that destroys nothing.
 const LEAVE: &str = "LEAVE";
 
+/// Where the floor keeps its files, in memory as the plugin's are.
+const FLOOR_DIR: &str = "/run/floor";
+
+/// What it finds there: as much as the plugin does of its node, of its boot, and of free addresses.
+const FLOOR_FILES: [(&str, [u8; 512]); 3] =
+    [("node.json", [b'n'; 512]), ("boot", [b'b'; 512]), ("queue", [0; 512])];
+
 /// The group of links that the floor leaves to others; see there.
 const LEFT: u32 = 0x6d6e;
 
@@ -40,7 +47,7 @@ pub struct Subject {
 
 enum Kind {
     Cni { program: PathBuf, conf: String },
-    Floor { program: PathBuf, dual: bool },
+    Floor { program: PathBuf, dual: bool, files: bool },
 }
 
 enum Owner {
@@ -132,9 +139,22 @@ impl Subject {
     pub fn floor(programs: &Programs, dual: bool) -> Result<Self> {
         let host = Host::new("floor")?;
         host.forward()?;
-        let kind = Kind::Floor { program: programs.path("minionet-floor"), dual };
+        let kind = Kind::Floor { program: programs.path("minionet-floor"), dual, files: false };
         let name = if dual { "floor, dual stack" } else { "floor" };
         Ok(Subject::on(host, name, kind))
+    }
+
+    /// The same with the files that an ADD has to read and write to lose nothing by a crash.
+    pub fn floor_with_files(programs: &Programs) -> Result<Self> {
+        let host = Host::new("floor")?;
+        host.forward()?;
+        for (path, content) in FLOOR_FILES {
+            host.namespace().write(Path::new(FLOOR_DIR).join(path), content)?;
+        }
+        let directories = || ["attachments", "leases"].map(|name| Path::new(FLOOR_DIR).join(name));
+        host.namespace().run(|| directories().iter().try_for_each(std::fs::create_dir))??;
+        let kind = Kind::Floor { program: programs.path("minionet-floor"), dual: false, files: true };
+        Ok(Subject::on(host, "floor with files", kind))
     }
 
     /// The same on a node as kube-proxy makes them: a rule masquerades, and there is a connection that
@@ -216,7 +236,14 @@ impl Subject {
     pub fn stdin(&self) -> &[u8] {
         match &self.kind {
             Kind::Cni { conf, .. } => conf.as_bytes(),
-            Kind::Floor { .. } => b"",
+            // As long as that of minionet, if it is read at all.
+            Kind::Floor { files, .. } => {
+                if *files {
+                    &[b'{'; 56]
+                } else {
+                    b""
+                }
+            }
         }
     }
 
@@ -237,15 +264,19 @@ impl Subject {
                 ]);
                 command
             }
-            Kind::Floor { program, dual } => {
+            Kind::Floor { program, dual, files } => {
                 let outer = format!("floor{}", pod.number);
                 let low = pod.number % 250 + 2;
                 let mut command = Command::new(program);
                 command.env_clear();
                 let address = format!("10.32.1.{low}");
+                if *files && verb == "ADD" {
+                    command.args(["safely", FLOOR_DIR]);
+                }
                 match verb {
                     "ADD" => command.args(["add", &pod.path, &outer, &address, "10.32.1.1"]),
                     LEAVE => command.args(["leave", &pod.path, &outer, &address]),
+                    _ if *files => command.args(["forget", FLOOR_DIR, &outer, &address]),
                     _ => command.args(["del", &outer]),
                 };
                 if *dual && verb == "ADD" {

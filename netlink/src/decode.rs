@@ -1,21 +1,23 @@
-//! Small translations between the library's types and ours, and the attributes of the kernel's
-//! messages, shared by the object modules.
+//! Small translations between the kernel's numbers and our types, and the attributes of its messages,
+//! shared by the object modules.
 
 use std::net::IpAddr;
 
 use minionet_core::addr::{Family, MacAddr};
-use netlink_packet_route::AddressFamily;
+use nix::libc;
 
 /// The kernel's number for an address family.
-pub(crate) fn family(family: Family) -> AddressFamily {
-    match family {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
-    }
+pub(crate) fn family(family: Family) -> u8 {
+    let number = match family {
+        Family::V4 => libc::AF_INET,
+        Family::V6 => libc::AF_INET6,
+    };
+    // 2 and 10.
+    number as u8
 }
 
-/// An address out of its octets. The library cannot always tell the family, and then hands the
-/// octets over (forwarding table entries above all); their number says which it is.
+/// An address out of its octets. What the message is about does not always tell the family (forwarding
+/// entries above all); their number does.
 pub(crate) fn ip_of(octets: &[u8]) -> Option<IpAddr> {
     match octets.len() {
         4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),

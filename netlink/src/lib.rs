@@ -1,6 +1,6 @@
 //! The kernel side of minionet.
 //!
-//! The only crate that names a netlink library. It reads and writes what it is told to, in own
+//! The only crate that speaks netlink. It reads and writes what it is told to, in own
 //! types, and never decides. Every request is acknowledged or an error; every error names the
 //! operation, the object, the kernel's error number and its explanation (extack).
 //!
@@ -39,6 +39,7 @@ pub mod overlay;
 pub mod packet;
 pub mod pod;
 mod received;
+mod request;
 pub mod route;
 pub mod rule;
 pub mod socket;

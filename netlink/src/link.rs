@@ -5,18 +5,13 @@ use std::os::fd::AsRawFd;
 
 use minionet_core::addr::MacAddr;
 use minionet_core::overlay::Device;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage,
-};
 use nix::libc;
 
 use crate::decode::{attributes, ip_of, mac_of, text_of, u32_at};
 use crate::error::Error;
 use crate::received::Received;
-use crate::socket::{Request, Socket};
+use crate::request::{CREATE, EXCLUSIVE, Request};
+use crate::socket::Socket;
 
 /// A network device as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,14 +76,12 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn link(&mut self, which: Which<'_>) -> Result<Option<Link>, Error> {
-        let mut message = LinkMessage::default();
-        match which {
-            Which::Index(index) => message.header.index = index,
-            Which::Name(name) => message.attributes.push(LinkAttribute::IfName(name.to_owned())),
-        }
-        message.attributes.push(skip_statistics());
+        let request = match which {
+            Which::Index(index) => begin(libc::RTM_GETLINK, 0, index, 0, 0),
+            Which::Name(name) => begin(libc::RTM_GETLINK, 0, 0, 0, 0).text(libc::IFLA_IFNAME, name),
+        };
         let operation = "read a network device";
-        self.get(Message::GetLink(message), operation, |answer| decode(answer, operation).map(Some))
+        self.get(&skipping_statistics(request), operation, |answer| decode(answer, operation).map(Some))
     }
 
     /// Reads all devices.
@@ -96,10 +89,9 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(skip_statistics());
+        let request = skipping_statistics(begin(libc::RTM_GETLINK, 0, 0, 0, 0));
         let operation = "read the network devices";
-        self.dump_received(Message::GetLink(message), operation, |link| decode(link, operation).map(Some))
+        self.dump(&request, operation, |link| decode(link, operation).map(Some))
     }
 
     /// Makes the VTEP, not bound to any device, not learning, and still down.
@@ -111,20 +103,7 @@ impl Socket {
     /// [`Error::Refused`]: among others `EEXIST` when the name is taken, or when another device
     /// has the same VNI and port.
     pub fn create_vtep(&mut self, device: &Device) -> Result<(), Error> {
-        let mut data =
-            vec![InfoVxlan::Id(device.vni), InfoVxlan::Port(device.port), InfoVxlan::Learning(false)];
-        data.push(local(device.local));
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(device.name.clone()),
-            LinkAttribute::Address(device.mac.0.to_vec()),
-            LinkAttribute::Mtu(device.mtu),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Vxlan),
-                LinkInfo::Data(InfoData::Vxlan(data)),
-            ]),
-        ];
-        let request = Request::new(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL);
+        let request = create_vtep(device);
         self.execute(request, || {
             format!("make the VXLAN device {} (VNI {}, port {})", device.name, device.vni, device.port)
         })
@@ -135,13 +114,10 @@ impl Socket {
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses.
     pub fn set_vtep_local(&mut self, index: u32, device: &Device) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes = vec![LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Vxlan),
-            LinkInfo::Data(InfoData::Vxlan(vec![local(device.local)])),
-        ])];
-        let request = Request::new(Message::NewLink(message), 0);
+        let request = begin(libc::RTM_NEWLINK, 0, index, 0, 0).nest(libc::IFLA_LINKINFO, |info| {
+            let info = info.text(libc::IFLA_INFO_KIND, "vxlan");
+            info.nest(libc::IFLA_INFO_DATA, |data| local(data, device.local))
+        });
         self.execute(request, || format!("set the local address of {} to {}", device.name, device.local))
     }
 
@@ -150,22 +126,8 @@ impl Socket {
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses.
     pub fn set_link(&mut self, index: u32, name: &str, change: &LinkChange) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        if let Some(up) = change.up {
-            message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-            message.header.change_mask = LinkFlags::Up;
-        }
-        message.attributes.extend(change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
-        message.attributes.extend(change.mtu.map(LinkAttribute::Mtu));
-        if change.no_link_local {
-            // IN6_ADDR_GEN_MODE_NONE: no link-local address, so nothing is announced or probed.
-            let inet6 = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-            message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![inet6])]));
-        }
         // RTM_SETLINK carries out all attributes; RTM_NEWLINK on an existing device as well.
-        let request = Request::new(Message::SetLink(message), 0);
-        self.execute(request, || format!("change the device {name} ({change})"))
+        self.execute(set(index, change), || format!("change the device {name} ({change})"))
     }
 
     /// Deletes a device by its number; a name could have passed to another by now.
@@ -173,9 +135,7 @@ impl Socket {
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses; see [`Error::is_absent`].
     pub fn delete_link(&mut self, index: u32, name: &str) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        let request = Request::new(Message::DelLink(message), 0);
+        let request = begin(libc::RTM_DELLINK, 0, index, 0, 0);
         self.execute(request, || format!("delete the device {name}"))
     }
 
@@ -185,9 +145,7 @@ impl Socket {
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses, as for a group with hardware in it.
     pub fn delete_group(&mut self, group: u32) -> Result<bool, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::Group(group));
-        let request = Request::new(Message::DelLink(message), 0);
+        let request = begin(libc::RTM_DELLINK, 0, 0, 0, 0).number(libc::IFLA_GROUP, group);
         match self.execute(request, || format!("delete the devices of group {group}")) {
             Ok(()) => Ok(true),
             Err(error) if error.is_absent() => Ok(false),
@@ -200,10 +158,8 @@ impl Socket {
     /// # Errors
     /// [`Error::Refused`] when the kernel refuses.
     pub fn move_link(&mut self, index: u32, name: &str, netns: &impl AsRawFd) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        let request = Request::new(Message::SetLink(message), 0);
+        // Descriptors are not negative.
+        let request = change(index).number(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
         self.execute(request, || format!("move the device {name} into another namespace"))
     }
 }
@@ -232,20 +188,107 @@ impl std::fmt::Display for LinkChange {
     }
 }
 
-fn local(addr: IpAddr) -> InfoVxlan {
-    match addr {
-        IpAddr::V4(addr) => InfoVxlan::Local(addr),
-        IpAddr::V6(addr) => InfoVxlan::Local6(addr),
-    }
-}
-
-/// Statistics are most of the octets of an answer, and nobody reads them here.
-fn skip_statistics() -> LinkAttribute {
-    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
-}
-
 /// Octets of `struct ifinfomsg` of linux/rtnetlink.h: family, type, index, flags, mask.
 const FIXED: usize = 16;
+
+fn begin(kind: u16, flags: u16, index: u32, state: u32, mask: u32) -> Request {
+    let mut begin = [0; FIXED];
+    for (number, octets) in [index, state, mask].into_iter().zip(begin[4..].chunks_exact_mut(4)) {
+        octets.copy_from_slice(&number.to_ne_bytes());
+    }
+    Request::new(kind, flags, &begin)
+}
+
+/// `IFF_UP` of linux/if.h.
+const UP: u32 = libc::IFF_UP as u32;
+
+/// The request that makes a device, refused with `EEXIST` where one has its name; its kind is to be
+/// added.
+pub(crate) fn create(name: &str, mac: MacAddr, mtu: u32) -> Request {
+    described(begin(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, 0, 0, 0), name, mac, mtu)
+}
+
+/// What a new device begins with, also inside of another's request.
+pub(crate) fn described(request: Request, name: &str, mac: MacAddr, mtu: u32) -> Request {
+    request.text(libc::IFLA_IFNAME, name).octets(libc::IFLA_ADDRESS, &mac.0).number(libc::IFLA_MTU, mtu)
+}
+
+/// The request that changes a device; what is to be changed is to be added.
+pub(crate) fn change(index: u32) -> Request {
+    begin(libc::RTM_SETLINK, 0, index, 0, 0)
+}
+
+/// The request that sets a device up.
+pub(crate) fn up(index: u32) -> Request {
+    begin(libc::RTM_SETLINK, 0, index, UP, UP)
+}
+
+/// The request that sets a device down.
+pub(crate) fn down(index: u32) -> Request {
+    begin(libc::RTM_SETLINK, 0, index, 0, UP)
+}
+
+/// The request that gives a device another name.
+pub(crate) fn rename(index: u32, name: &str) -> Request {
+    change(index).text(libc::IFLA_IFNAME, name)
+}
+
+/// The request that puts a device into a group.
+pub(crate) fn regroup(index: u32, group: u32) -> Request {
+    change(index).number(libc::IFLA_GROUP, group)
+}
+
+/// `IFLA_INET6_ADDR_GEN_MODE` and `IN6_ADDR_GEN_MODE_NONE` of linux/if_link.h.
+const INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+
+/// A change that also keeps the kernel from making an IPv6 link-local address, so nothing is announced
+/// or probed.
+pub(crate) fn without_link_local(change: Request) -> Request {
+    change.nest(libc::IFLA_AF_SPEC, |families| {
+        families.nest(libc::AF_INET6 as u16, |settings| {
+            settings.octets(INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+        })
+    })
+}
+
+pub(crate) fn set(index: u32, wanted: &LinkChange) -> Request {
+    let mut request = match wanted.up {
+        Some(true) => up(index),
+        Some(false) => down(index),
+        None => change(index),
+    };
+    if let Some(mac) = wanted.mac {
+        request = request.octets(libc::IFLA_ADDRESS, &mac.0);
+    }
+    if let Some(mtu) = wanted.mtu {
+        request = request.number(libc::IFLA_MTU, mtu);
+    }
+    if wanted.no_link_local { without_link_local(request) } else { request }
+}
+
+pub(crate) fn create_vtep(device: &Device) -> Request {
+    create(&device.name, device.mac, device.mtu).nest(libc::IFLA_LINKINFO, |info| {
+        info.text(libc::IFLA_INFO_KIND, "vxlan").nest(libc::IFLA_INFO_DATA, |data| {
+            let data = data
+                .number(VXLAN_ID, device.vni)
+                .octets(VXLAN_PORT, &device.port.to_be_bytes())
+                .octets(VXLAN_LEARNING, &[0]);
+            local(data, device.local)
+        })
+    })
+}
+
+fn local(data: Request, addr: IpAddr) -> Request {
+    data.address(if addr.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, addr)
+}
+
+/// `RTEXT_FILTER_SKIP_STATS` of linux/rtnetlink.h: statistics are most of the octets of an answer, and
+/// nobody reads them here.
+fn skipping_statistics(request: Request) -> Request {
+    const SKIP_STATISTICS: u32 = 1 << 3;
+    request.number(libc::IFLA_EXT_MASK, SKIP_STATISTICS)
+}
 
 /// Reads what is wanted out of an answer. It says about a hundred things more, and an ADD would
 /// spend a fifth of its own time on them.
@@ -301,17 +344,25 @@ fn decode_info(link: &mut Link, info: &[u8]) {
 }
 
 /// `IFLA_VXLAN_*` of linux/if_link.h.
+const VXLAN_ID: u16 = 1;
+const VXLAN_LINK: u16 = 3;
+const VXLAN_LOCAL: u16 = 4;
+const VXLAN_LEARNING: u16 = 7;
+const VXLAN_PORT: u16 = 15;
+const VXLAN_LOCAL6: u16 = 17;
+const VXLAN_COLLECT_METADATA: u16 = 25;
+
 fn decode_vxlan(data: &[u8]) -> Vxlan {
     let mut vxlan = Vxlan::default();
     let on = |value: &[u8]| value.first().is_some_and(|octet| *octet != 0);
     for (number, value) in attributes(data, 0) {
         match number {
-            1 => vxlan.vni = u32_at(value, 0).unwrap_or_default(),
-            3 => vxlan.bound_to = u32_at(value, 0).filter(|index| *index != 0),
-            4 | 17 => vxlan.local = ip_of(value),
-            7 => vxlan.learning = on(value),
-            15 => vxlan.port = <[u8; 2]>::try_from(value).map_or(0, u16::from_be_bytes),
-            25 => vxlan.external = on(value),
+            VXLAN_ID => vxlan.vni = u32_at(value, 0).unwrap_or_default(),
+            VXLAN_LINK => vxlan.bound_to = u32_at(value, 0).filter(|index| *index != 0),
+            VXLAN_LOCAL | VXLAN_LOCAL6 => vxlan.local = ip_of(value),
+            VXLAN_LEARNING => vxlan.learning = on(value),
+            VXLAN_PORT => vxlan.port = <[u8; 2]>::try_from(value).map_or(0, u16::from_be_bytes),
+            VXLAN_COLLECT_METADATA => vxlan.external = on(value),
             _ => {}
         }
     }

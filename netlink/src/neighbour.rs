@@ -3,24 +3,19 @@
 use std::net::IpAddr;
 
 use minionet_core::addr::{Family, MacAddr};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
-use netlink_packet_route::neighbour_table::{
-    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
-};
-use netlink_packet_route::route::RouteProtocol;
+use nix::libc;
 
 use crate::decode::{self, ip_of, mac_of};
 use crate::error::Error;
 use crate::received::Received;
-use crate::socket::{Request, Socket};
+use crate::request::{CREATE, REPLACE, Request};
+use crate::socket::Socket;
 
 /// Permanent: never probed, never aged.
 const PERMANENT: u16 = 0x80;
+
+/// `NUD_REACHABLE`: known now.
+const REACHABLE: u16 = 0x02;
 
 /// `NUD_NOARP`, which the kernel sets beside `NUD_PERMANENT` on forwarding entries.
 const NOARP: u16 = 0x40;
@@ -53,10 +48,9 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn neighbours(&mut self, index: u32, family: Family) -> Result<Vec<Neighbour>, Error> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = decode::family(family);
-        message.attributes.push(NeighbourAttribute::IfIndex(index));
-        self.dump_received(Message::GetNeighbour(message), "read the neighbours", |object| {
+        let request = begin(libc::RTM_GETNEIGH, 0, decode::family(family), 0, 0, 0);
+        let request = request.number(IFINDEX, index);
+        self.dump(&request, "read the neighbours", |object| {
             Ok(Entry::of(object).filter(|entry| entry.index == index).and_then(Entry::neighbour))
         })
     }
@@ -69,10 +63,8 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn fdb(&mut self, index: u32) -> Result<Vec<FdbEntry>, Error> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Bridge;
-        message.header.ifindex = index;
-        self.dump_received(Message::GetNeighbour(message), "read the forwarding entries", |object| {
+        let request = begin(libc::RTM_GETNEIGH, 0, BRIDGE, index, 0, 0);
+        self.dump(&request, "read the forwarding entries", |object| {
             let entry = Entry::of(object).filter(|entry| entry.index == index);
             Ok(entry.and_then(|entry| Some(FdbEntry { mac: entry.mac?, dst: entry.addr })))
         })
@@ -81,11 +73,7 @@ impl Socket {
 
 /// The request that sets a permanent neighbour, replacing what was there.
 pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
-    let mut message = encode(index, addr);
-    message.header.state = NeighbourState::Permanent;
-    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
-    Request::new(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+    known(index, addr, mac, protocol, PERMANENT, 0)
 }
 
 /// The request that sets a neighbour which is known now, and which the neighbour itself may
@@ -93,20 +81,21 @@ pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Reque
 /// kernel does not drop it when its table is full (`NTF_EXT_LEARNED`). How long it is believed,
 /// [`believe`] says.
 pub(crate) fn tell(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
-    let mut request = set(index, addr, mac, protocol);
-    if let Some(Message::NewNeighbour(message)) = request.known() {
-        message.header.state = NeighbourState::Reachable;
-        message.header.flags = NeighbourFlags::ExtLearned;
-    }
-    request
+    known(index, addr, mac, protocol, REACHABLE, libc::NTF_EXT_LEARNED)
+}
+
+fn known(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8, state: u16, flags: u8) -> Request {
+    begin(libc::RTM_NEWNEIGH, CREATE | REPLACE, family_of(addr), index, state, flags)
+        .address(DST, addr)
+        .octets(LLADDR, &mac.0)
+        .octets(PROTOCOL, &[protocol])
 }
 
 /// The request to answer on a device for an address that the host has, or can reach, elsewhere.
 pub(crate) fn answer_for(index: u32, addr: IpAddr, protocol: u8) -> Request {
-    let mut message = encode(index, addr);
-    message.header.flags = NeighbourFlags::Proxy;
-    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(protocol)));
-    Request::new(Message::NewNeighbour(message), NLM_F_CREATE)
+    begin(libc::RTM_NEWNEIGH, CREATE, family_of(addr), index, 0, libc::NTF_PROXY)
+        .address(DST, addr)
+        .octets(PROTOCOL, &[protocol])
 }
 
 /// The request to believe what is known of the neighbours on a device for that long, in
@@ -115,75 +104,76 @@ pub(crate) fn answer_for(index: u32, addr: IpAddr, protocol: u8) -> Request {
 /// The kernel draws the time anew now and then, between half of it and one and a half
 /// (`neigh_rand_reach_time` in net/core/neighbour.c), in ticks of which 2³¹ must be more.
 pub(crate) fn believe(index: u32, family: Family, milliseconds: u64) -> Request {
-    let mut message = NeighbourTableMessage::default();
-    message.header.family = decode::family(family);
     // `arp_tbl` in net/ipv4/arp.c, `nd_tbl` in net/ipv6/ndisc.c
     let name = match family {
         Family::V4 => "arp_cache",
         Family::V6 => "ndisc_cache",
     };
-    message.attributes = vec![
-        NeighbourTableAttribute::Name(name.to_owned()),
-        NeighbourTableAttribute::Parms(vec![
-            NeighbourTableParameter::Ifindex(index),
-            NeighbourTableParameter::BaseReachableTime(milliseconds),
-            NeighbourTableParameter::DelayProbeTime(milliseconds),
-            NeighbourTableParameter::ProxyDelay(0),
-        ]),
-    ];
-    Request::new(Message::SetNeighbourTable(message), 0)
+    // `struct ndtmsg`.
+    Request::new(SET_TABLE, 0, &[decode::family(family), 0, 0, 0]).text(TABLE_NAME, name).nest(
+        TABLE_PARAMETERS,
+        |parameters| {
+            parameters
+                .number(OF_DEVICE, index)
+                .octets(BASE_REACHABLE_TIME, &milliseconds.to_ne_bytes())
+                .octets(DELAY_PROBE_TIME, &milliseconds.to_ne_bytes())
+                .octets(PROXY_DELAY, &0u64.to_ne_bytes())
+        },
+    )
 }
 
 /// The request that removes a neighbour.
 pub(crate) fn remove(index: u32, addr: IpAddr) -> Request {
-    Request::new(Message::DelNeighbour(encode(index, addr)), 0)
+    begin(libc::RTM_DELNEIGH, 0, family_of(addr), index, 0, 0).address(DST, addr)
 }
 
 /// The request that sends frames for a MAC to a node, replacing where they went.
 pub(crate) fn set_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
-    let mut message = encode_fdb(index, mac, dst);
-    message.header.state = NeighbourState::Other(PERMANENT | NOARP);
-    Request::new(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+    fdb(libc::RTM_NEWNEIGH, CREATE | REPLACE, index, PERMANENT | NOARP, mac, dst)
 }
 
 /// The request that removes a forwarding entry.
 pub(crate) fn remove_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> Request {
-    Request::new(Message::DelNeighbour(encode_fdb(index, mac, dst)), 0)
+    fdb(libc::RTM_DELNEIGH, 0, index, 0, mac, dst)
 }
 
-fn address(addr: IpAddr) -> NeighbourAddress {
-    match addr {
-        IpAddr::V4(addr) => NeighbourAddress::Inet(addr),
-        IpAddr::V6(addr) => NeighbourAddress::Inet6(addr),
-    }
-}
-
-fn encode(index: u32, addr: IpAddr) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = decode::family(Family::of(addr));
-    message.header.ifindex = index;
-    message.attributes = vec![NeighbourAttribute::Destination(address(addr))];
-    message
-}
-
-fn encode_fdb(index: u32, mac: MacAddr, dst: IpAddr) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Bridge;
-    message.header.ifindex = index;
+fn fdb(kind: u16, flags: u16, index: u32, state: u16, mac: MacAddr, dst: IpAddr) -> Request {
     // NTF_SELF: the device's own table, not that of a bridge it may be a port of.
-    message.header.flags = NeighbourFlags::Own;
-    message.attributes = vec![
-        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
-        NeighbourAttribute::Destination(address(dst)),
-    ];
-    message
+    begin(kind, flags, BRIDGE, index, state, libc::NTF_SELF).octets(LLADDR, &mac.0).address(DST, dst)
 }
 
-/// `RTM_NEWNEIGH` of linux/rtnetlink.h, `NDA_DST`, `NDA_LLADDR` and `NDA_PROTOCOL` of
-/// linux/neighbour.h.
-const NEW_NEIGHBOUR: u16 = 28;
+fn family_of(addr: IpAddr) -> u8 {
+    decode::family(Family::of(addr))
+}
+
+/// A request that begins with `struct ndmsg`: family, device, state and flags.
+fn begin(kind: u16, flags: u16, family: u8, index: u32, state: u16, own_flags: u8) -> Request {
+    let mut begin = [0; HEADER];
+    begin[0] = family;
+    begin[4..8].copy_from_slice(&index.to_ne_bytes());
+    begin[8..10].copy_from_slice(&state.to_ne_bytes());
+    begin[10] = own_flags;
+    Request::new(kind, flags, &begin)
+}
+
+/// `AF_BRIDGE`, of forwarding entries.
+const BRIDGE: u8 = libc::AF_BRIDGE as u8;
+
+/// `RTM_SETNEIGHTBL` of linux/rtnetlink.h; `NDTA_NAME` and `NDTA_PARMS` of linux/neighbour.h, and the
+/// parameters `NDTPA_IFINDEX`, `NDTPA_BASE_REACHABLE_TIME`, `NDTPA_DELAY_PROBE_TIME` and
+/// `NDTPA_PROXY_DELAY`.
+const SET_TABLE: u16 = 67;
+const TABLE_NAME: u16 = 1;
+const TABLE_PARAMETERS: u16 = 6;
+const OF_DEVICE: u16 = 1;
+const BASE_REACHABLE_TIME: u16 = 4;
+const DELAY_PROBE_TIME: u16 = 7;
+const PROXY_DELAY: u16 = 13;
+
+/// `NDA_DST`, `NDA_LLADDR`, `NDA_IFINDEX` and `NDA_PROTOCOL` of linux/neighbour.h.
 const DST: u16 = 1;
 const LLADDR: u16 = 2;
+const IFINDEX: u16 = 8;
 const PROTOCOL: u16 = 12;
 
 /// Octets of `struct ndmsg` of linux/neighbour.h: the device is at 4 and the state at 8.
@@ -201,7 +191,7 @@ struct Entry {
 
 impl Entry {
     fn of(object: &Received<'_>) -> Option<Self> {
-        if object.kind != NEW_NEIGHBOUR {
+        if object.kind != libc::RTM_NEWNEIGH {
             return None;
         }
         let body = object.body();

@@ -1,17 +1,16 @@
 //! Next hop objects: where routes lead, said once, by a number that routes refer to.
 //!
-//! The kernel has had them since version 5.3. `netlink-packet-route` has no types for them, so their
-//! messages are written and read here, octet by octet (linux/nexthop.h).
+//! The kernel has had them since version 5.3 (linux/nexthop.h).
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use nix::libc::AF_INET;
 
 use crate::decode::{attributes, ip_of, u32_at};
 use crate::error::Error;
 use crate::received::Received;
-use crate::socket::{Outgoing, Request, Socket};
+use crate::request::{CREATE, EXCLUSIVE, REPLACE, Request};
+use crate::socket::Socket;
 
 /// `RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP` and `RTM_GETNEXTHOP` of linux/rtnetlink.h.
 const NEW: u16 = 104;
@@ -54,8 +53,8 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn next_hop_objects(&mut self) -> Result<Option<Vec<NextHopObject>>, Error> {
-        let all = Outgoing::Raw { kind: GET, body: vec![0; HEADER] };
-        match self.dump_received(all, "read the next hop objects", |object| Ok(decode(object))) {
+        let all = Request::new(GET, 0, &[0; HEADER]);
+        match self.dump(&all, "read the next hop objects", |object| Ok(decode(object))) {
             Err(error) if error.is_unsupported() => Ok(None),
             read => read.map(Some),
         }
@@ -77,36 +76,26 @@ impl Socket {
 
 /// The request that makes an object; refused with `EEXIST` when there is one with its number.
 pub(crate) fn add(number: u32, gateway: Ipv4Addr, device: u32, protocol: u8) -> Request {
-    Request::new(encode(number, gateway, device, protocol), NLM_F_CREATE | NLM_F_EXCL)
+    encode(number, gateway, device, protocol, CREATE | EXCLUSIVE)
 }
 
 /// The request that changes an object in place; the routes that refer to it follow.
 pub(crate) fn replace(number: u32, gateway: Ipv4Addr, device: u32, protocol: u8) -> Request {
-    Request::new(encode(number, gateway, device, protocol), NLM_F_CREATE | NLM_F_REPLACE)
+    encode(number, gateway, device, protocol, CREATE | REPLACE)
 }
 
 /// The request that removes an object.
 pub(crate) fn remove(number: u32) -> Request {
     // The kernel refuses every other attribute.
-    let mut body = vec![0; HEADER];
-    append(&mut body, ID, number.to_ne_bytes());
-    Request::new(Outgoing::Raw { kind: DELETE, body }, 0)
+    Request::new(DELETE, 0, &[0; HEADER]).number(ID, number)
 }
 
-fn encode(number: u32, gateway: Ipv4Addr, device: u32, protocol: u8) -> Outgoing {
-    let mut body = vec![AF_INET as u8, 0, protocol, 0];
-    body.extend(ONLINK.to_ne_bytes());
-    append(&mut body, ID, number.to_ne_bytes());
-    append(&mut body, OIF, device.to_ne_bytes());
-    append(&mut body, GATEWAY, gateway.octets());
-    Outgoing::Raw { kind: NEW, body }
-}
-
-/// Appends an attribute of four octets, which needs no padding.
-fn append(body: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
-    body.extend(8_u16.to_ne_bytes());
-    body.extend(kind.to_ne_bytes());
-    body.extend(value);
+fn encode(number: u32, gateway: Ipv4Addr, device: u32, protocol: u8, flags: u16) -> Request {
+    let [a, b, c, d] = ONLINK.to_ne_bytes();
+    Request::new(NEW, flags, &[AF_INET as u8, 0, protocol, 0, a, b, c, d])
+        .number(ID, number)
+        .number(OIF, device)
+        .octets(GATEWAY, &gateway.octets())
 }
 
 fn decode(object: &Received<'_>) -> Option<NextHopObject> {

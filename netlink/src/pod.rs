@@ -10,7 +10,7 @@
 
 mod doom;
 mod observe;
-mod requests;
+pub(crate) mod requests;
 mod sources;
 
 use std::thread;
@@ -95,7 +95,7 @@ pub fn attach(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Attach
     let ends = made.and_then(|l| Some((l.index, l.lower?)));
     // Deleted by somebody else within microseconds.
     let (outer, inner) = ends.ok_or_else(|| vanished(&link.host_ifname))?;
-    let mut pod = enter(netns, link)?;
+    let mut pod = enter(netns, host, link)?;
     let attached = wire_pod(&mut pod, inner, link)?;
     wire_host(host, outer, link)?;
     wait_ready(&mut pod, inner)?;
@@ -185,9 +185,9 @@ fn create(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<(), Attach
 }
 
 /// Opens a socket in the pod's namespace, where IPv6 is switched on if it is needed.
-fn enter(netns: &Netns, link: &PodLink) -> Result<Socket, AttachError> {
+fn enter(netns: &Netns, host: &Socket, link: &PodLink) -> Result<Socket, AttachError> {
     let ipv6 = link.addresses.iter().any(|a| a.address.is_ipv6());
-    netns.visit(|| {
+    netns.visit(host, || {
         if ipv6 {
             for ifname in ["lo", &link.ifname] {
                 let key = format!("ipv6/conf/{ifname}/disable_ipv6");

@@ -1,15 +1,13 @@
 //! The messages of a datagram from the kernel, found by their headers; what is in them is looked at
 //! only where somebody wants it.
 
-use netlink_packet_core::{ErrorMessage, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::libc;
 
 use crate::decode::{attributes, u16_at, u32_at};
 use crate::error::{Error, Refusal};
 
 /// `sizeof(struct nlmsghdr)` of linux/netlink.h, in octets.
-const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 
 /// One message, as the kernel sent it.
 #[derive(Clone, Copy, Debug)]
@@ -34,39 +32,21 @@ impl<'a> Received<'a> {
         i32::from(self.kind) >= libc::NLMSG_MIN_TYPE
     }
 
-    /// The message in the library's types.
-    ///
-    /// # Errors
-    /// [`Error::Decode`].
-    pub(crate) fn parse(&self, operation: &str) -> Result<NetlinkMessage<RouteNetlinkMessage>, Error> {
-        NetlinkMessage::deserialize(self.octets).map_err(|e| failed(operation, e.to_string()))
-    }
-
-    /// The object in the library's types; nothing comes back where it is none.
-    ///
-    /// # Errors
-    /// As [`Received::parse`].
-    pub(crate) fn object(&self, operation: &str) -> Result<Option<RouteNetlinkMessage>, Error> {
-        Ok(match self.parse(operation)?.payload {
-            NetlinkPayload::InnerMessage(object) => Some(object),
-            _ => None,
-        })
-    }
-
     /// The kernel's refusal or acknowledgement, the latter with the number 0; nothing comes back
     /// where it is neither.
     ///
     /// # Errors
-    /// As [`Received::parse`].
+    /// [`Error::Decode`].
     pub(crate) fn verdict(&self, operation: &str) -> Result<Option<Refusal>, Error> {
         if i32::from(self.kind) != libc::NLMSG_ERROR {
             return Ok(None);
         }
-        let message = self.parse(operation)?;
-        Ok(match &message.payload {
-            NetlinkPayload::Error(error) => Some(refusal(message.header, error)),
-            _ => None,
-        })
+        // `struct nlmsgerr`: the number, negative if it is a refusal, and the header that it is about.
+        let body = self.body();
+        let code = u32_at(body, 0)
+            .ok_or_else(|| failed(operation, format!("a verdict of {} octets", body.len())))?;
+        let errno = (code as i32).saturating_neg();
+        Ok(Some(Refusal { errno, explanation: explanation(self.flags, &body[4..]) }))
     }
 }
 
@@ -107,12 +87,6 @@ fn first(rest: &[u8]) -> Option<Received<'_>> {
 
 fn failed(operation: &str, problem: String) -> Error {
     Error::Decode { operation: operation.to_owned(), problem }
-}
-
-/// Reads number and explanation out of an error message.
-fn refusal(header: NetlinkHeader, error: &ErrorMessage) -> Refusal {
-    let errno = error.code.map_or(0, |code| -code.get());
-    Refusal { errno, explanation: explanation(header.flags, &error.header) }
 }
 
 /// `NLM_F_ACK_TLVS` of linux/netlink.h: attributes follow the echoed header.

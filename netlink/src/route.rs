@@ -1,18 +1,15 @@
 //! Routes of the main table.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use minionet_core::addr::{Cidr, Family};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use nix::libc;
 
 use crate::decode;
 use crate::error::Error;
 use crate::received::Received;
-use crate::socket::{Request, Socket};
+use crate::request::{CREATE, EXCLUSIVE, Request};
+use crate::socket::Socket;
 
 /// A route, as far as ours differ from one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +49,8 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn routes(&mut self, family: Family, protocol: u8) -> Result<Vec<Route>, Error> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = decode::family(family);
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::from(protocol);
-        let found = self.dump_received(Message::GetRoute(message), "read the routes", |object| {
+        let wanted = Header { table: libc::RT_TABLE_MAIN, protocol, ..Header::of(family) };
+        let found = self.dump(&wanted.begin(libc::RTM_GETROUTE, 0), "read the routes", |object| {
             Ok(decode(object).filter(|route| route.protocol == protocol))
         });
         match found {
@@ -81,23 +75,19 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn leads(&mut self, address: IpAddr) -> Result<Option<Lead>, Error> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = decode::family(Family::of(address));
-        message.header.destination_prefix_length = Family::of(address).bits();
-        message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(address))];
-        let operation = "look up a route";
-        let found = self.get(Message::GetRoute(message), operation, |answer| answer.object(operation));
-        match found {
-            Ok(Some(Message::NewRoute(route))) => {
-                let (_, gateway, device) = ends(&route);
-                Ok(Some(Lead { here: route.header.kind == RouteType::Local, gateway, device }))
-            }
-            Ok(_) => Ok(None),
+        let family = Family::of(address);
+        let wanted = Header { prefix_len: family.bits(), ..Header::of(family) };
+        let request = wanted.begin(libc::RTM_GETROUTE, 0).address(libc::RTA_DST, address);
+        let lead = |answer: &Received<'_>| {
+            let found = Found::of(answer)?;
+            Some(Lead { here: found.kind == libc::RTN_LOCAL, gateway: found.gateway, device: found.device })
+        };
+        match self.get(&request, "look up a route", |answer| Ok(lead(answer))) {
             // No route at all, or one that says so.
             Err(error) if matches!(error.errno(), Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH)) => {
                 Ok(None)
             }
-            Err(error) => Err(error),
+            other => other,
         }
     }
 
@@ -128,14 +118,11 @@ pub(crate) struct Way {
 impl Socket {
     /// The routes of one family that leave by a device, of all tables and protocols.
     pub(crate) fn ways(&mut self, family: Family, index: u32) -> Result<Vec<Way>, Error> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = decode::family(family);
-        self.dump(Message::GetRoute(message), "read the routes of a device", |m| match m {
-            Message::NewRoute(route) if route.header.kind == RouteType::Unicast => {
-                let (dst, gateway, device) = ends(&route);
-                (device == Some(index)).then_some(Way { dst, gateway, table: table(&route) })
-            }
-            _ => None,
+        let request = Header::of(family).begin(libc::RTM_GETROUTE, 0);
+        self.dump(&request, "read the routes of a device", |object| {
+            let found = Found::of(object).filter(|found| found.kind == libc::RTN_UNICAST);
+            let found = found.filter(|found| found.device == Some(index));
+            Ok(found.map(|Found { dst, gateway, table, .. }| Way { dst, gateway, table }))
         })
     }
 }
@@ -143,117 +130,169 @@ impl Socket {
 /// The request that adds a route; refused with `EEXIST` when the destination has one already,
 /// so that nobody else's route is ever replaced.
 pub(crate) fn add(route: &Route) -> Request {
-    Request::new(Message::NewRoute(encode(route)), NLM_F_CREATE | NLM_F_EXCL)
+    encode(libc::RTM_NEWROUTE, CREATE | EXCLUSIVE, route)
 }
 
 /// The request that adds a route before one to the same destination: an IPv4 route takes effect
 /// at once, an IPv6 route shares the packets with the other one until that goes.
 pub(crate) fn add_before(route: &Route) -> Request {
     // Without NLM_F_EXCL, NLM_F_REPLACE and NLM_F_APPEND, as `ip route prepend` does it.
-    Request::new(Message::NewRoute(encode(route)), NLM_F_CREATE)
+    encode(libc::RTM_NEWROUTE, CREATE, route)
 }
 
 /// The request that removes exactly this route: next hop and device, or the object in their place, and
 /// protocol must match.
 pub(crate) fn remove(route: &Route) -> Request {
-    Request::new(Message::DelRoute(encode(route)), 0)
+    encode(libc::RTM_DELROUTE, 0, route)
 }
 
-fn encode(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = decode::family(route.dst.family());
-    message.header.destination_prefix_length = route.dst.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::from(route.protocol);
-    message.header.kind = if route.unreachable { RouteType::Unreachable } else { RouteType::Unicast };
+/// The request that adds a default route by a gateway, which must be reachable on the device.
+pub(crate) fn add_default(index: u32, gateway: IpAddr, protocol: u8) -> Request {
+    let everything: IpAddr = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let header = Header {
+        table: libc::RT_TABLE_MAIN,
+        protocol,
+        kind: libc::RTN_UNICAST,
+        ..Header::of(Family::of(gateway))
+    };
+    header
+        .begin(libc::RTM_NEWROUTE, CREATE | EXCLUSIVE)
+        .address(libc::RTA_DST, everything)
+        .address(libc::RTA_GATEWAY, gateway)
+        .number(libc::RTA_OIF, index)
+}
+
+/// A request that adds a route, for a table whose number need not fit the header.
+pub(crate) fn in_table(mut request: Request, table: u32) -> Request {
+    request.body[4] = libc::RT_TABLE_UNSPEC;
+    request.number(libc::RTA_TABLE, table)
+}
+
+/// A request that adds a route, for one with a metric.
+pub(crate) fn with_metric(request: Request, metric: u32) -> Request {
+    request.number(libc::RTA_PRIORITY, metric)
+}
+
+fn encode(kind: u16, flags: u16, route: &Route) -> Request {
     let anywhere = route.unreachable || route.gateway.is_some() || route.object.is_some();
-    message.header.scope = if anywhere { RouteScope::Universe } else { RouteScope::Link };
-    message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(route.dst.network()))];
+    let header = Header {
+        prefix_len: route.dst.prefix_len(),
+        table: libc::RT_TABLE_MAIN,
+        protocol: route.protocol,
+        scope: if anywhere { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK },
+        kind: if route.unreachable { libc::RTN_UNREACHABLE } else { libc::RTN_UNICAST },
+        // The next hop's address is inside the destination itself: only "on link" makes the
+        // kernel believe that it is a neighbour.
+        flags: if route.gateway.is_some() && route.object.is_none() { ONLINK } else { 0 },
+        ..Header::of(route.dst.family())
+    };
+    let mut request = header.begin(kind, flags).address(libc::RTA_DST, route.dst.network());
     if route.metric != 0 {
-        message.attributes.push(RouteAttribute::Priority(route.metric));
+        request = request.number(libc::RTA_PRIORITY, route.metric);
     }
     if let Some(object) = route.object {
         // The kernel refuses what the object says already.
-        message.attributes.push(RouteAttribute::NhId(object));
-        return message;
+        return request.number(NH_ID, object);
     }
     if let Some(gateway) = route.gateway {
-        // The next hop's address is inside the destination itself: only "on link" makes the
-        // kernel believe that it is a neighbour.
-        message.header.flags = RouteFlags::Onlink;
-        message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+        request = request.address(libc::RTA_GATEWAY, gateway);
     }
-    message.attributes.extend(route.device.map(RouteAttribute::Oif));
-    message
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
-        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
-        _ => None,
+    match route.device {
+        Some(device) => request.number(libc::RTA_OIF, device),
+        None => request,
     }
 }
 
-/// Destination, next hop and device.
-fn ends(message: &RouteMessage) -> (Option<IpAddr>, Option<IpAddr>, Option<u32>) {
-    let (mut dst, mut gateway, mut device) = (None, None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(address) => dst = ip(address),
-            RouteAttribute::Gateway(address) => gateway = ip(address),
-            RouteAttribute::Oif(index) => device = Some(*index),
-            _ => {}
-        }
-    }
-    (dst, gateway, device)
-}
-
-/// Octets of `struct rtmsg` of linux/rtnetlink.h: the length of the prefix is at 1, the protocol at 5
-/// and the type at 7.
+/// Octets of `struct rtmsg` of linux/rtnetlink.h: the length of the prefix is at 1, the table at 4, the
+/// protocol at 5 and the type at 7.
 const HEADER: usize = 12;
 
-/// `RTM_NEWROUTE`, `RTN_UNREACHABLE`, `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_PRIORITY` and
-/// `RTA_NH_ID` of linux/rtnetlink.h.
-const NEW_ROUTE: u16 = 24;
-const UNREACHABLE: u8 = 7;
-const DST: u16 = 1;
-const OIF: u16 = 4;
-const GATEWAY: u16 = 5;
-const PRIORITY: u16 = 6;
+/// `RTNH_F_ONLINK` and `RTA_NH_ID` of linux/rtnetlink.h.
+const ONLINK: u32 = 4;
 const NH_ID: u16 = 30;
 
-/// A route out of a dump, without an allocation: there are thousands.
-fn decode(object: &Received<'_>) -> Option<Route> {
-    if object.kind != NEW_ROUTE {
-        return None;
+/// What `struct rtmsg` says in a request.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    family: Family,
+    prefix_len: u8,
+    table: u8,
+    protocol: u8,
+    scope: u8,
+    kind: u8,
+    flags: u32,
+}
+
+impl Header {
+    /// Nothing but a family.
+    fn of(family: Family) -> Self {
+        Header { family, prefix_len: 0, table: 0, protocol: 0, scope: 0, kind: 0, flags: 0 }
     }
-    let body = object.body();
-    let (prefix_len, protocol, kind) = (*body.get(1)?, *body.get(5)?, *body.get(7)?);
-    let (mut dst, mut gateway, mut device, mut metric, mut object) = (None, None, None, 0, None);
-    for (kind, value) in decode::attributes(body, HEADER) {
-        match kind {
-            DST => dst = decode::ip_of(value),
-            OIF => device = decode::u32_at(value, 0),
-            GATEWAY => gateway = decode::ip_of(value),
-            PRIORITY => metric = decode::u32_at(value, 0)?,
-            NH_ID => object = decode::u32_at(value, 0),
-            _ => {}
+
+    fn begin(self, kind: u16, flags: u16) -> Request {
+        let [a, b, c, d] = self.flags.to_ne_bytes();
+        let family = decode::family(self.family);
+        let begin: [u8; HEADER] =
+            [family, self.prefix_len, 0, 0, self.table, self.protocol, self.scope, self.kind, a, b, c, d];
+        Request::new(kind, flags, &begin)
+    }
+}
+
+/// A route as the kernel tells it, without an allocation: there are thousands.
+struct Found {
+    prefix_len: u8,
+    table: u32,
+    protocol: u8,
+    kind: u8,
+    dst: Option<IpAddr>,
+    gateway: Option<IpAddr>,
+    device: Option<u32>,
+    metric: u32,
+    object: Option<u32>,
+}
+
+impl Found {
+    fn of(object: &Received<'_>) -> Option<Self> {
+        if object.kind != libc::RTM_NEWROUTE {
+            return None;
         }
+        let body = object.body();
+        let mut found = Found {
+            prefix_len: *body.get(1)?,
+            table: u32::from(*body.get(4)?),
+            protocol: *body.get(5)?,
+            kind: *body.get(7)?,
+            dst: None,
+            gateway: None,
+            device: None,
+            metric: 0,
+            object: None,
+        };
+        for (number, value) in decode::attributes(body, HEADER) {
+            match number {
+                libc::RTA_DST => found.dst = decode::ip_of(value),
+                libc::RTA_OIF => found.device = decode::u32_at(value, 0),
+                libc::RTA_GATEWAY => found.gateway = decode::ip_of(value),
+                libc::RTA_PRIORITY => found.metric = decode::u32_at(value, 0)?,
+                // Those above 255 do not fit the header.
+                libc::RTA_TABLE => found.table = decode::u32_at(value, 0)?,
+                NH_ID => found.object = decode::u32_at(value, 0),
+                _ => {}
+            }
+        }
+        Some(found)
     }
-    // A default route has no destination, and is never one of ours.
+}
+
+/// One of ours; a default route has no destination, and is never one.
+fn decode(object: &Received<'_>) -> Option<Route> {
+    let Found { prefix_len, protocol, kind, dst, gateway, device, metric, object, .. } = Found::of(object)?;
     let dst = Cidr::containing(dst?, prefix_len).ok()?;
-    let unreachable = kind == UNREACHABLE;
+    let unreachable = kind == libc::RTN_UNREACHABLE;
     // IPv6 binds such a route to the loopback interface.
     let device = device.filter(|_| !unreachable);
     Some(Route { dst, gateway, device, object, protocol, metric, unreachable })
-}
-
-/// The number of a route's table; those above 255 do not fit the header.
-fn table(message: &RouteMessage) -> u32 {
-    let big = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(number) => Some(*number),
-        _ => None,
-    });
-    big.unwrap_or(message.header.table.into())
 }

@@ -3,14 +3,24 @@
 use std::net::IpAddr;
 
 use minionet_core::addr::Family;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use nix::libc;
 
-use crate::decode;
+use crate::decode::{self, ip_of, u32_at};
 use crate::error::Error;
-use crate::socket::{Request, Socket};
+use crate::received::Received;
+use crate::request::{CREATE, EXCLUSIVE, Request};
+use crate::socket::Socket;
+
+/// Octets of `struct fib_rule_hdr` of linux/fib_rules.h: family, lengths of destination and source,
+/// and the action at 7.
+const HEADER: usize = 12;
+
+/// `FR_ACT_TO_TBL`, `FRA_SRC`, `FRA_PRIORITY`, `FRA_TABLE` and `FRA_PROTOCOL` of linux/fib_rules.h.
+const TO_TABLE: u8 = 1;
+const SOURCE: u16 = 2;
+const PRIORITY: u16 = 6;
+const TABLE: u16 = 15;
+const PROTOCOL: u16 = 21;
 
 /// A rule that looks packets from one address up in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,52 +41,55 @@ impl Socket {
     /// # Errors
     /// [`Error`] when the kernel cannot be asked.
     pub fn rules(&mut self, family: Family, protocol: u8) -> Result<Vec<Rule>, Error> {
-        let mut message = RuleMessage::default();
-        message.header.family = decode::family(family);
-        self.dump(Message::GetRule(message), "read the routing rules", |m| match m {
-            Message::NewRule(rule) => decode(&rule).filter(|r| r.protocol == protocol),
-            _ => None,
+        let request = begin(libc::RTM_GETRULE, 0, family, 0, 0);
+        self.dump(&request, "read the routing rules", |object| {
+            Ok(decode(object).filter(|rule| rule.protocol == protocol))
         })
     }
 }
 
 /// The request that adds a rule; refused with `EEXIST` when it is there.
 pub(crate) fn add(rule: &Rule) -> Request {
-    Request::new(Message::NewRule(encode(rule)), NLM_F_CREATE | NLM_F_EXCL)
+    encode(libc::RTM_NEWRULE, CREATE | EXCLUSIVE, rule)
 }
 
 /// The request that removes exactly this rule.
 pub(crate) fn remove(rule: &Rule) -> Request {
-    Request::new(Message::DelRule(encode(rule)), 0)
+    encode(libc::RTM_DELRULE, 0, rule)
 }
 
-fn encode(rule: &Rule) -> RuleMessage {
+fn encode(kind: u16, flags: u16, rule: &Rule) -> Request {
     let family = Family::of(rule.source);
-    let mut message = RuleMessage::default();
-    message.header.family = decode::family(family);
-    message.header.src_len = family.bits();
-    message.header.action = RuleAction::ToTable;
-    message.attributes = vec![
-        RuleAttribute::Source(rule.source),
-        RuleAttribute::Table(rule.table),
-        RuleAttribute::Priority(rule.priority),
-        RuleAttribute::Protocol(RouteProtocol::from(rule.protocol)),
-    ];
-    message
+    begin(kind, flags, family, family.bits(), TO_TABLE)
+        .address(SOURCE, rule.source)
+        .number(TABLE, rule.table)
+        .number(PRIORITY, rule.priority)
+        .octets(PROTOCOL, &[rule.protocol])
+}
+
+fn begin(kind: u16, flags: u16, family: Family, source_len: u8, action: u8) -> Request {
+    let mut begin = [0; HEADER];
+    (begin[0], begin[2], begin[7]) = (decode::family(family), source_len, action);
+    Request::new(kind, flags, &begin)
 }
 
 /// Nothing for a rule that is not about one source address.
-fn decode(message: &RuleMessage) -> Option<Rule> {
+fn decode(object: &Received<'_>) -> Option<Rule> {
+    if object.kind != libc::RTM_NEWRULE {
+        return None;
+    }
+    let body = object.body();
+    let source_len = *body.get(2)?;
     let (mut source, mut table, mut priority, mut protocol) = (None, 0, 0, 0);
-    for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Source(address) => source = Some(*address),
-            RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::Priority(number) => priority = *number,
-            RuleAttribute::Protocol(number) => protocol = u8::from(*number),
+    for (number, value) in decode::attributes(body, HEADER) {
+        match number {
+            SOURCE => source = ip_of(value),
+            TABLE => table = u32_at(value, 0)?,
+            PRIORITY => priority = u32_at(value, 0)?,
+            PROTOCOL => protocol = *value.first()?,
             _ => {}
         }
     }
-    let source = source.filter(|address| message.header.src_len == Family::of(*address).bits())?;
+    let source = source.filter(|address| source_len == Family::of(*address).bits())?;
     Some(Rule { source, table, priority, protocol })
 }

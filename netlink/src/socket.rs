@@ -5,27 +5,34 @@
 //! (`NLM_F_DUMP_INTR`) is taken again. Filters of dumps are obeyed by the kernel or refused
 //! (`NETLINK_GET_STRICT_CHK`), never ignored.
 
+use std::borrow::Borrow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
-};
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use crate::dump::{Dump, Dumped, uninterrupted};
 use crate::error::{Error, Refusal};
-use crate::received::{Messages, Received};
+use crate::received::{HEADER, Messages, Received};
+pub use crate::request::Request;
+
+/// `NLM_F_REQUEST`, `NLM_F_ACK` and `NLM_F_DUMP` of linux/netlink.h.
+const REQUEST: u16 = 0x1;
+const ACKNOWLEDGE: u16 = 0x4;
+const DUMP: u16 = 0x300;
 
 /// Most requests in one datagram; their acknowledgements must fit the receive buffer together.
 const BATCH: usize = 128;
 
-/// Size of the receive buffer in octets: twice the 16 KiB that a dump fills at once by default
-/// lets the kernel use bigger pieces (`netlink_dump` in net/netlink/af_netlink.c).
+/// Size of the receive buffer for dumps, in octets: twice the 16 KiB that a dump fills at once by
+/// default lets the kernel use bigger pieces (`netlink_dump` in net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
+
+/// Size of the receive buffer for everything else, in octets: a device with all its names takes a few
+/// KiB, and two of them fit what the C library gets from the kernel at its start.
+const ANSWER: usize = 32 * 1024;
 
 /// Size that is asked of the kernel for its own buffers, in octets.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
@@ -33,72 +40,6 @@ const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 /// How long an answer may take. The kernel answers at once, except while another process holds
 /// the lock of all network configuration.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// One request of a batch: the message and what the flags ask beyond an acknowledgement.
-#[derive(Clone, Debug)]
-pub struct Request {
-    message: Outgoing,
-    /// `NLM_F_CREATE`, `NLM_F_EXCL`, `NLM_F_REPLACE`, `NLM_F_APPEND`.
-    flags: u16,
-}
-
-impl Request {
-    /// A request out of its message and its flags.
-    pub(crate) fn new(message: impl Into<Outgoing>, flags: u16) -> Self {
-        Request { message: message.into(), flags }
-    }
-
-    /// The message in the library's types, to be completed.
-    pub(crate) fn known(&mut self) -> Option<&mut RouteNetlinkMessage> {
-        match &mut self.message {
-            Outgoing::Known(message) => Some(message),
-            Outgoing::Raw { .. } => None,
-        }
-    }
-}
-
-/// A message to the kernel.
-#[derive(Clone, Debug)]
-pub(crate) enum Outgoing {
-    /// One that the library has a type for.
-    Known(RouteNetlinkMessage),
-    /// One that it has none for.
-    Raw {
-        /// What it is (`RTM_*`).
-        kind: u16,
-        /// What stands behind the header.
-        body: Vec<u8>,
-    },
-}
-
-impl From<RouteNetlinkMessage> for Outgoing {
-    fn from(message: RouteNetlinkMessage) -> Self {
-        Outgoing::Known(message)
-    }
-}
-
-impl NetlinkSerializable for Outgoing {
-    fn message_type(&self) -> u16 {
-        match self {
-            Outgoing::Known(message) => message.message_type(),
-            Outgoing::Raw { kind, .. } => *kind,
-        }
-    }
-
-    fn buffer_len(&self) -> usize {
-        match self {
-            Outgoing::Known(message) => NetlinkSerializable::buffer_len(message),
-            Outgoing::Raw { body, .. } => body.len(),
-        }
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        match self {
-            Outgoing::Known(message) => message.serialize(buffer),
-            Outgoing::Raw { body, .. } => buffer.copy_from_slice(body),
-        }
-    }
-}
 
 /// A blocking netlink socket in the namespace that its maker was in.
 pub struct Socket {
@@ -126,7 +67,7 @@ impl Socket {
         let inner = open().map_err(failed)?;
         let timeout = TimeVal::new(TIMEOUT.as_secs() as i64, 0);
         setsockopt(&inner, sockopt::ReceiveTimeout, &timeout).map_err(|e| failed(e.into()))?;
-        Ok(Socket { inner, sequence: 0, buffer: Vec::with_capacity(BUFFER), send: Vec::new() })
+        Ok(Socket { inner, sequence: 0, buffer: Vec::new(), send: Vec::new() })
     }
 
     /// Asks for kernel buffers that hold the answers to big batches.
@@ -150,7 +91,7 @@ impl Socket {
     /// it is unknown which of the remaining requests were carried out.
     pub fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), Refusal>>, Error> {
         let mut results = vec![Ok(()); requests.len()];
-        for (position, refusal) in self.carry_out(requests.iter().cloned())? {
+        for (position, refusal) in self.carry_out(requests)? {
             results[position] = Err(refusal);
         }
         Ok(results)
@@ -163,7 +104,7 @@ impl Socket {
     /// As [`Socket::batch`].
     pub fn carry_out(
         &mut self,
-        requests: impl IntoIterator<Item = Request>,
+        requests: impl IntoIterator<Item: Borrow<Request>>,
     ) -> Result<Vec<(usize, Refusal)>, Error> {
         let mut requests = requests.into_iter().peekable();
         let (mut refusals, mut done) = (Vec::new(), 0);
@@ -174,7 +115,7 @@ impl Socket {
             while let Some(request) = requests.next() {
                 count += 1;
                 let last = count == BATCH || requests.peek().is_none();
-                self.append(request.message, request.flags | if last { NLM_F_ACK } else { 0 });
+                self.append(request.borrow(), if last { ACKNOWLEDGE } else { 0 });
                 if last {
                     break;
                 }
@@ -206,12 +147,12 @@ impl Socket {
     /// [`Error`] when the kernel refuses for another reason, or the conversation breaks down.
     pub(crate) fn get<T>(
         &mut self,
-        message: RouteNetlinkMessage,
+        request: &Request,
         operation: &str,
         mut read: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         self.send.clear();
-        let sequence = self.append(message.into(), 0);
+        let sequence = self.append(request, 0);
         self.flush(operation)?;
         loop {
             let received = self.receive(operation)?;
@@ -235,41 +176,31 @@ impl Socket {
         }
     }
 
-    /// Reads a table; `pick` takes from each object what is wanted.
+    /// Reads a table; `pick` takes from each object what is wanted, or says why it cannot be
+    /// understood.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when the table changed during every attempt, else as [`Socket::get`].
+    /// [`Error::Interrupted`] when the table changed during every attempt, else as [`Socket::get`],
+    /// and whatever `pick` fails with.
     pub(crate) fn dump<T>(
         &mut self,
-        message: RouteNetlinkMessage,
-        operation: &str,
-        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Vec<T>, Error> {
-        self.dump_received(message, operation, |object| Ok(object.object(operation)?.and_then(&mut pick)))
-    }
-
-    /// As [`Socket::dump`], of objects as the kernel sends them.
-    ///
-    /// # Errors
-    /// As [`Socket::dump`], and whatever `pick` fails with.
-    pub(crate) fn dump_received<T>(
-        &mut self,
-        message: impl Into<Outgoing>,
+        request: &Request,
         operation: &str,
         mut pick: impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Vec<T>, Error> {
-        let message = message.into();
-        uninterrupted(operation, || self.dump_once(message.clone(), operation, &mut pick))
+        uninterrupted(operation, || self.dump_once(request, operation, &mut pick))
     }
 
     fn dump_once<T>(
         &mut self,
-        message: Outgoing,
+        request: &Request,
         operation: &str,
         pick: &mut impl FnMut(&Received<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Dumped<T>, Error> {
         self.send.clear();
-        let mut dump = Dump::new(self.append(message, NLM_F_DUMP));
+        self.buffer.clear();
+        self.buffer.reserve(BUFFER);
+        let mut dump = Dump::new(self.append(request, DUMP));
         self.flush(operation)?;
         loop {
             let received = self.receive(operation)?;
@@ -306,18 +237,18 @@ impl Socket {
         Ok(refusals)
     }
 
-    /// Appends a message to what will be sent; returns its sequence number.
-    fn append(&mut self, message: Outgoing, flags: u16) -> u32 {
+    /// Appends a request to what will be sent; returns its sequence number.
+    fn append(&mut self, request: &Request, flags: u16) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        message.finalize();
-        let start = self.send.len();
-        // Messages lie at multiples of four octets (NLMSG_ALIGN).
-        self.send.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut self.send[start..]);
+        // `struct nlmsghdr`: length, kind, flags, sequence, and the port of the kernel. Messages lie at
+        // multiples of four octets, as bodies are so long.
+        let length = (HEADER + request.body.len()) as u32;
+        self.send.extend_from_slice(&length.to_ne_bytes());
+        self.send.extend_from_slice(&request.kind.to_ne_bytes());
+        self.send.extend_from_slice(&(REQUEST | request.flags | flags).to_ne_bytes());
+        self.send.extend_from_slice(&self.sequence.to_ne_bytes());
+        self.send.extend_from_slice(&[0; 4]);
+        self.send.extend_from_slice(&request.body);
         self.sequence
     }
 
@@ -337,7 +268,7 @@ impl Socket {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             buffer.clear();
-            buffer.reserve(BUFFER);
+            buffer.reserve(ANSWER);
             match self.inner.recv(&mut buffer, nix::libc::MSG_TRUNC) {
                 // With MSG_TRUNC the length is that of the whole datagram.
                 Ok(length) if length > buffer.capacity() => {

@@ -5,22 +5,20 @@
 //! device of its own (`ifb`) that has the queue, and goes on from there as if it had just arrived.
 //! A bucket in the pod's namespace would be simpler, and the pod could take it away.
 
-mod requests;
+pub(crate) mod requests;
 
 use minionet_core::addr::MacAddr;
 use minionet_core::cni::attachment::{Limits, PodLink};
 use minionet_core::constants::DOOMED_GROUP;
-use netlink_packet_core::Emitable;
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::tc::{
-    TcAction, TcActionAttribute, TcActionMirrorOption, TcActionOption, TcAttribute, TcFilterU32Option,
-    TcMessage, TcOption,
-};
+use nix::libc;
 
-use self::requests::{CLSACT_INGRESS, ROOT, TBF_PARMS, TBF_RATE64};
+use self::requests::{
+    ACT_KIND, ACT_OPTIONS, HEADER, MIRRED_PARMS, ROOT, TBF_PARMS, TBF_RATE64, TCA_KIND, TCA_OPTIONS, U32_ACT,
+};
+use crate::decode::{attributes, text_of, u32_at};
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Which};
-use crate::nft::wire::Parsed;
+use crate::received::Received;
 use crate::socket::Socket;
 
 /// A token bucket as the kernel has it.
@@ -147,73 +145,67 @@ fn find(host: &mut Socket, name: &str) -> Result<u32, Error> {
 
 /// The bucket at the root of a device's queues.
 fn bucket(host: &mut Socket, index: u32) -> Result<Option<FoundBucket>, Error> {
-    let message = Message::GetQueueDiscipline(requests::on(index));
-    let found = host.dump(message, "read the limits of a device", |message| match message {
-        Message::NewQueueDiscipline(queue) if is_root(&queue, index) => decode(&queue),
-        _ => None,
+    let found = host.dump(&requests::queues(index), "read the limits of a device", |object| {
+        Ok(Some(object).filter(|object| is_root(object, index)).and_then(decode))
     })?;
     Ok(found.first().copied())
 }
 
-fn is_root(queue: &TcMessage, index: u32) -> bool {
-    queue.header.index == index as i32 && u32::from(queue.header.parent) == ROOT
+/// Whether it is the queue at the root of a device.
+fn is_root(object: &Received<'_>, index: u32) -> bool {
+    let body = object.body();
+    object.kind == libc::RTM_NEWQDISC && (u32_at(body, 4), u32_at(body, 12)) == (Some(index), Some(ROOT))
 }
 
-fn decode(queue: &TcMessage) -> Option<FoundBucket> {
-    let is_tbf = |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "tbf");
-    if !queue.attributes.iter().any(is_tbf) {
-        return None;
+fn decode(queue: &Received<'_>) -> Option<FoundBucket> {
+    let options = options_of(attributes(queue.body(), HEADER), (TCA_KIND, "tbf"), TCA_OPTIONS)?;
+    let (mut parms, mut rate64) = (None, None);
+    for (number, value) in attributes(options, 0) {
+        match number {
+            TBF_PARMS => parms = Some(value),
+            TBF_RATE64 => rate64 = value.try_into().ok().map(u64::from_ne_bytes),
+            _ => {}
+        }
     }
-    let options = queue.attributes.iter().find_map(|attribute| match attribute {
-        TcAttribute::Options(options) => options.first(),
-        _ => None,
-    })?;
-    // The attribute as a whole: four octets of header, and the options.
-    let mut octets = vec![0; options.buffer_len()];
-    options.emit(&mut octets);
-    let parsed = Parsed::new(octets.get(4..)?).ok()?;
     // struct tc_tbf_qopt of linux/pkt_sched.h: two rates of 12 octets, then limit.
-    let word = |octets: &[u8], at: usize| Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?));
-    let parms = parsed.get(TBF_PARMS)?;
-    let rate64 = parsed.get(TBF_RATE64).and_then(|octets| octets.try_into().ok()).map(u64::from_ne_bytes);
-    Some(FoundBucket { rate: rate64.or(word(parms, 8).map(u64::from))?, queue: word(parms, 24)? })
+    let parms = parms?;
+    Some(FoundBucket { rate: rate64.or(u32_at(parms, 8).map(u64::from))?, queue: u32_at(parms, 24)? })
 }
 
 /// Whether what arrives at one device is led through another.
 fn redirects(host: &mut Socket, from: u32, to: u32) -> Result<bool, Error> {
-    let mut message = requests::on(from);
-    message.header.parent = CLSACT_INGRESS.into();
-    let targets = host.dump(
-        Message::GetTrafficFilter(message),
-        "read the filters of a device",
-        |message| match message {
-            Message::NewTrafficFilter(filter) => target(&filter),
-            _ => None,
-        },
-    )?;
+    let targets = host.dump(&requests::filters(from), "read the filters of a device", |object| {
+        Ok(Some(object).filter(|object| object.kind == libc::RTM_NEWTFILTER).and_then(target))
+    })?;
     Ok(targets.contains(&to))
 }
 
 /// Where a filter leads packets to.
-fn target(filter: &TcMessage) -> Option<u32> {
-    let options = filter.attributes.iter().filter_map(|attribute| match attribute {
-        TcAttribute::Options(options) => Some(options),
-        _ => None,
-    });
-    let actions = options.flatten().filter_map(|option| match option {
-        TcOption::U32(TcFilterU32Option::Action(actions)) => Some(actions),
-        _ => None,
-    });
-    actions.flatten().find_map(mirrored_to)
+fn target(filter: &Received<'_>) -> Option<u32> {
+    let options = options_of(attributes(filter.body(), HEADER), (TCA_KIND, "u32"), TCA_OPTIONS)?;
+    let actions = attributes(options, 0).filter(|(number, _)| *number == U32_ACT);
+    actions.flat_map(|(_, actions)| attributes(actions, 0)).find_map(|(_, action)| mirrored_to(action))
 }
 
-fn mirrored_to(action: &TcAction) -> Option<u32> {
-    let options = action.attributes.iter().filter_map(|attribute| match attribute {
-        TcActionAttribute::Options(options) => Some(options),
-        _ => None,
-    });
-    options.flatten().find_map(|option| match option {
-        TcActionOption::Mirror(TcActionMirrorOption::Parms(parms)) => Some(parms.ifindex),
-        _ => None,
-    })
+fn mirrored_to(action: &[u8]) -> Option<u32> {
+    let options = options_of(attributes(action, 0), (ACT_KIND, "mirred"), ACT_OPTIONS)?;
+    let parms = attributes(options, 0).find(|(number, _)| *number == MIRRED_PARMS)?.1;
+    // struct tc_mirred of linux/tc_act/tc_mirred.h: six words, then the device's number.
+    u32_at(parms, 24)
+}
+
+/// The options among attributes that say of what kind they are.
+fn options_of<'a>(
+    attributes: impl Iterator<Item = (u16, &'a [u8])>,
+    (kind, wanted): (u16, &str),
+    options: u16,
+) -> Option<&'a [u8]> {
+    let (mut is_wanted, mut found) = (false, None);
+    for (number, value) in attributes {
+        is_wanted |= number == kind && text_of(value) == wanted;
+        if number == options {
+            found = Some(value);
+        }
+    }
+    found.filter(|_| is_wanted)
 }

@@ -28,9 +28,9 @@ use crate::stdio;
 /// Carries out ADD.
 pub fn add(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<(), Failure> {
     stdio::require_stdout()?;
-    let prepared = Prepared::new(invocation, conf, dirs)?;
-    let store = Store::new(&dirs.run);
     let mut host = Socket::open().map_err(AddError::Kernel)?;
+    let prepared = Prepared::new(invocation, conf, dirs, &host)?;
+    let store = Store::new(&dirs.run);
     let (mut record, mut journal) = reserve(&prepared, &store, &mut host)?;
     // A panic is undone like any other failure.
     let made = crate::guarded(|| make(&prepared, &store, &mut record, &mut journal, &mut host));

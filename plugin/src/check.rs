@@ -27,12 +27,12 @@ pub fn check(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Res
     };
     let store = Store::new(&dirs.run);
     let record = record(&store, &key)?;
-    let netns = netns::open(&invocation.netns)?;
+    let mut host = Socket::open().map_err(kernel)?;
+    let netns = netns::open(&invocation.netns, &host)?;
     let mut found = examine(&store, &record, &result, &netns)?;
     if invocation.netns != record.netns.path && !is_that_of(&netns, &record) {
         found.insert(0, format!("it was attached in {}, not in {}", record.netns.path, invocation.netns));
     }
-    let mut host = Socket::open().map_err(kernel)?;
     let facts = facts::load(dirs)?;
     found.extend(node::missing(&mut host, &facts, node::health(dirs).as_ref()).map_err(kernel)?);
     let mut found = found.into_iter();

@@ -1,12 +1,12 @@
 //! The facts about this node, which the daemon left.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use minionet_core::cni::{Code, Coded};
 use minionet_core::constants::{RUN_DIR, STATE_DIR};
 use minionet_core::handoff::{FILE, FactsError, NodeFacts};
+use minionet_pods::files;
 use thiserror::Error;
 
 /// The directories that the plugin and the daemon share.
@@ -72,7 +72,7 @@ impl Coded for LoadError {
 pub fn load(dirs: &Directories) -> Result<NodeFacts, LoadError> {
     let files = [dirs.run.join(FILE), dirs.state.join(FILE)];
     for file in &files {
-        match fs::read_to_string(file) {
+        match files::read(file) {
             Ok(text) => {
                 let content = |source| LoadError::Content { file: file.clone(), source };
                 return NodeFacts::parse(&text).map_err(content);
@@ -87,6 +87,7 @@ pub fn load(dirs: &Directories) -> Result<NodeFacts, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn facts(mtu: u32) -> String {
         format!(

@@ -4,6 +4,9 @@
 //! writes one JSON document to standard output, ends. It starts no other program, waits for no
 //! other program, and works while `minionetd` is down.
 
+// The tests have a start of their own.
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod check;
 mod del;
@@ -15,15 +18,32 @@ mod status;
 mod stdio;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 
 use minionet_core::cni::args::{ArgsError, Invocation, Verb};
 use minionet_core::cni::conf::NetConf;
 use minionet_core::cni::{Code, Failure, Version, version};
 
+use nix::libc::c_int;
+
 use crate::facts::Directories;
 
-fn main() -> ExitCode {
+/// Where the C library begins the program.
+///
+/// The standard library's own start finds out where the stack ends, by reading `/proc/self/maps`, to
+/// tell an overflow of the stack from other faults: a fortieth of an ADD. What else it does,
+/// [`stdio::prepare`] does.
+// SAFETY: nothing else in the program has this name.
+#[allow(unsafe_code)]
+#[cfg_attr(not(test), unsafe(export_name = "main"))]
+#[cfg_attr(test, allow(dead_code))]
+extern "C" fn start() -> c_int {
+    // A panic cannot leave this function; those of verbs do not come so far.
+    c_int::from(!catch_unwind(call).unwrap_or(false))
+}
+
+/// Carries out a call; says whether it succeeded.
+fn call() -> bool {
+    stdio::prepare();
     let invocation = match Invocation::from_env(|name| std::env::var_os(name)) {
         Ok(invocation) => invocation,
         Err(ArgsError::NoCommand) => return about(),
@@ -31,14 +51,14 @@ fn main() -> ExitCode {
     };
     if invocation.verb == Verb::Version {
         // Whether anybody can read the answer is for the caller to notice.
-        return exit(stdio::write(&version::report(&stdio::read_some())).is_ok());
+        return stdio::write(&version::report(&stdio::read_some())).is_ok();
     }
     let stdin = match stdio::read() {
         Ok(stdin) => stdin,
         Err(error) => return refuse(&error.into(), Version::LATEST),
     };
     match guarded(|| run(&invocation, &stdin)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => true,
         Err(failure) => refuse(&failure, NetConf::answer_version(&stdin)),
     }
 }
@@ -58,17 +78,17 @@ fn run(invocation: &Invocation, stdin: &[u8]) -> Result<(), Failure> {
 }
 
 /// What a person sees who starts the plugin by hand; as the reference plugins do.
-fn about() -> ExitCode {
+fn about() -> bool {
     let versions: Vec<_> = Version::ALL.iter().map(|v| v.as_str()).collect();
     let name = concat!("CNI minionet plugin v", env!("CARGO_PKG_VERSION"));
     let text = format!("{name}\nCNI protocol versions supported: {}\n", versions.join(", "));
-    exit(stdio::explain(&text).is_ok())
+    stdio::explain(&text).is_ok()
 }
 
-fn refuse(failure: &Failure, version: Version) -> ExitCode {
+fn refuse(failure: &Failure, version: Version) -> bool {
     // The exit status says that it failed, even if nobody can read why.
     let _unheard = stdio::write(&failure.to_json(version));
-    ExitCode::FAILURE
+    false
 }
 
 /// Refuses a verb that the caller's version does not have.
@@ -91,10 +111,6 @@ fn guarded(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         details: None,
     };
     catch_unwind(AssertUnwindSafe(work)).map_err(panicked)?
-}
-
-fn exit(success: bool) -> ExitCode {
-    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use minionet_core::cni::{Code, Coded};
-use minionet_netlink::Error;
 use minionet_netlink::netns::Netns;
+use minionet_netlink::{Error, Socket};
 use thiserror::Error;
 
 /// Why `CNI_NETNS` cannot be used.
@@ -51,11 +51,11 @@ impl Coded for NetnsError {
     }
 }
 
-/// Opens the namespace that `CNI_NETNS` names.
+/// Opens the namespace that `CNI_NETNS` names; the socket was opened in the plugin's own.
 ///
 /// # Errors
 /// [`NetnsError`] when it is gone, something else, or the plugin's own.
-pub fn open(path: &str) -> Result<Netns, NetnsError> {
+pub fn open(path: &str, host: &Socket) -> Result<Netns, NetnsError> {
     let path = Path::new(path);
     let netns = Netns::open(path).map_err(|error| match &error {
         // A link that leads nowhere is something else than a container that is gone.
@@ -66,7 +66,7 @@ pub fn open(path: &str) -> Result<Netns, NetnsError> {
         }
         _ => NetnsError::Other { source: error },
     })?;
-    if !may_be_shared() && netns.is_current().map_err(NetnsError::Kernel)? {
+    if !may_be_shared() && netns.is_same(&Netns::of(host).map_err(NetnsError::Kernel)?) {
         return Err(NetnsError::Own { path: path.to_owned() });
     }
     Ok(netns)

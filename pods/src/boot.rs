@@ -1,7 +1,10 @@
 //! Which boot this is.
 
 use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
+
+use crate::files;
 
 /// The number of this boot, or nothing where the kernel does not tell; a record of another boot
 /// tells of nothing that exists.
@@ -9,7 +12,7 @@ pub fn current() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
         // Without it, nothing is lost as long as the state lies on a tmpfs.
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let text = files::read(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
         text.trim_end().to_owned()
     })
 }

@@ -11,10 +11,12 @@
 //! | [`collector`] | finding and removing what nobody will ever remove |
 //! | [`heartbeat`] | whether the daemon lives |
 //! | [`boot`] | which boot this is |
+//! | [`files`] | small files, read |
 
 pub mod boot;
 pub mod capabilities;
 pub mod collector;
+pub mod files;
 pub mod heartbeat;
 pub mod store;
 pub mod undo;

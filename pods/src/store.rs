@@ -72,7 +72,7 @@ impl Store {
     }
 
     fn record_path(&self, id: Id, stage: Stage) -> PathBuf {
-        self.root.join("attachments").join(format!("{id}{}", stage.ending()))
+        self.root.join(format!("attachments/{id}{}", stage.ending()))
     }
 
     fn attachments(&self) -> PathBuf {

@@ -2,16 +2,25 @@
 //!
 //! `minionet-floor add NETNS HOST-INTERFACE ADDRESS GATEWAY [ADDRESS GATEWAY]` makes the same veth
 //! pair as the plugin: same MTU and MACs, same addresses, routes and neighbours.
-//! `minionet-floor del HOST-INTERFACE` deletes it, and `minionet-floor leave NETNS HOST-INTERFACE
+//! `minionet-floor safely DIRECTORY add …` also reads and writes the files without which an ADD would not
+//! be safe, in the plugin's order, and writes as much to standard output; `minionet-floor forget
+//! DIRECTORY HOST-INTERFACE ADDRESS` removes all that again.
+//! `minionet-floor del HOST-INTERFACE` deletes the pair, and `minionet-floor leave NETNS HOST-INTERFACE
 //! ADDRESS` takes it out of the pod and leaves its end to somebody else, as the plugin does.
-//! There is no configuration, no state, no allocation of addresses and no answer.
+//! There is no configuration that is understood, no choice of an address, and no answer that says
+//! anything.
 
+// As the plugin: without what the standard library prepares before.
+#![no_main]
+
+mod files;
 mod message;
 
 use std::error::Error;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
@@ -53,18 +62,45 @@ const BELIEVED: u64 = 7 * 24 * 60 * 60 * 1000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-fn main() -> Outcome<()> {
+// SAFETY: nothing else in the program has this name.
+#[allow(unsafe_code)]
+#[unsafe(export_name = "main")]
+extern "C" fn start() -> libc::c_int {
+    match call() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("minionet-floor: {error}");
+            1
+        }
+    }
+}
+
+fn call() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["add", netns, outer, addresses @ ..] => {
-            let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
-            add(netns, outer, &addresses.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>())
+        ["add", netns, outer, addresses @ ..] => add(netns, outer, &pairs(addresses)?),
+        ["safely", directory, "add", netns, outer, addresses @ ..] => {
+            let addresses = pairs(addresses)?;
+            let (first, _) = addresses.first().ok_or("an address is missing")?;
+            let begun = files::begin(Path::new(directory), *first)?;
+            add(netns, outer, &addresses)?;
+            files::end(&begun)
+        }
+        ["forget", directory, outer, address] => {
+            files::forget(Path::new(directory), address.parse()?)?;
+            del(outer)
         }
         ["del", outer] => del(outer),
         ["leave", netns, outer, address] => leave(netns, outer, address.parse()?),
-        _ => Err("usage: minionet-floor add NETNS INTERFACE ADDRESS GATEWAY... | del INTERFACE | leave NETNS INTERFACE ADDRESS".into()),
+        _ => Err("usage: minionet-floor [safely DIRECTORY] add NETNS INTERFACE ADDRESS GATEWAY... | forget DIRECTORY INTERFACE ADDRESS | del INTERFACE | leave NETNS INTERFACE ADDRESS".into()),
     }
+}
+
+/// Addresses, each with its gateway.
+fn pairs(words: &[&str]) -> Outcome<Vec<(IpAddr, IpAddr)>> {
+    let addresses: Vec<IpAddr> = words.iter().map(|word| word.parse()).collect::<Result<_, _>>()?;
+    Ok(addresses.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
 fn add(netns: &str, outer: &str, addresses: &[(IpAddr, IpAddr)]) -> Outcome<()> {

@@ -1,40 +1,34 @@
-use netlink_packet_core::{DoneMessage, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::LinkMessage;
+use nix::libc;
 
 use super::*;
+use crate::decode::u32_at;
+use crate::received::HEADER;
 
 const SEQUENCE: u32 = 7;
 
 /// A message as the kernel would send it.
-fn message(sequence: u32, flags: u16, payload: NetlinkPayload<RouteNetlinkMessage>) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.sequence_number = sequence;
-    header.flags = flags;
-    let mut message = NetlinkMessage::new(header, payload);
-    message.finalize();
-    let mut octets = vec![0; message.buffer_len().next_multiple_of(4)];
-    message.serialize(&mut octets);
+fn message(kind: i32, sequence: u32, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut octets = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+    octets.extend((kind as u16).to_ne_bytes());
+    octets.extend(flags.to_ne_bytes());
+    octets.extend(sequence.to_ne_bytes());
+    octets.extend([0; 4]);
+    octets.extend(body);
     octets
 }
 
+/// A link whose `struct ifinfomsg` says nothing but its number.
 fn link(flags: u16, index: u32) -> Vec<u8> {
-    let mut link = LinkMessage::default();
-    link.header.index = index;
-    message(SEQUENCE, flags, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)))
+    let body = [0, index, 0, 0].map(u32::to_ne_bytes).concat();
+    message(libc::RTM_NEWLINK.into(), SEQUENCE, flags, &body)
 }
 
 fn done(flags: u16, code: i32) -> Vec<u8> {
-    let mut end = DoneMessage::default();
-    end.code = code;
-    message(SEQUENCE, flags, NetlinkPayload::Done(end))
+    message(libc::NLMSG_DONE, SEQUENCE, flags, &code.to_ne_bytes())
 }
 
 fn index(message: &Received<'_>) -> Result<Option<u32>, Error> {
-    Ok(match message.object("read links")? {
-        Some(RouteNetlinkMessage::NewLink(link)) => Some(link.header.index),
-        _ => None,
-    })
+    Ok(u32_at(message.body(), 4))
 }
 
 /// What datagrams come to, of which the last one has to be the end.
@@ -53,7 +47,7 @@ fn dumped(datagrams: &[Vec<u8>]) -> Result<Dumped<u32>, Error> {
 fn a_dump_is_all_its_datagrams() {
     let datagrams = [[link(0, 1), link(0, 2)].concat(), link(0, 3), done(0, 0)];
     assert_eq!(dumped(&datagrams).unwrap(), Dumped::Table(vec![1, 2, 3]));
-    let foreign = message(SEQUENCE - 1, INTERRUPTED, NetlinkPayload::Done(DoneMessage::default()));
+    let foreign = message(libc::NLMSG_DONE, SEQUENCE - 1, INTERRUPTED, &[0; 4]);
     let datagrams = [[link(0, 1), foreign].concat(), done(0, 0)];
     assert_eq!(dumped(&datagrams).unwrap(), Dumped::Table(vec![1]), "the end of an earlier one is none");
 }

@@ -8,12 +8,10 @@
 use minionet_core::addr::Cidr;
 use minionet_core::cni::attachment::PodLink;
 use minionet_core::constants::{DOOMED_GROUP, ROUTE_PROTOCOL_POD};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use super::find;
 use crate::error::{Error, Refusal};
-use crate::link::{Link, Which};
+use crate::link::{self, Link, Which};
 use crate::netns::Netns;
 use crate::route::Route;
 use crate::socket::{Request, Socket};
@@ -43,7 +41,7 @@ pub fn doom(host: &mut Socket, netns: &Netns, link: &PodLink) -> Result<Fate, Er
     // The kernel tells nobody of a change to a device that is down (`netdev_state_change` in
     // net/core/dev.c), so the daemon would not hear of it.
     let Some(inner) = outer.lower.filter(|_| outer.up) else { return Ok(Fate::Untouched) };
-    if !take_out(&mut netns.visit(Socket::open)??, inner, &outer, link)? {
+    if !take_out(&mut netns.visit(host, Socket::open)??, inner, &outer, link)? {
         return Ok(Fate::Untouched);
     }
     let refusals = host.batch(&withdraw(&outer, link))?.into_iter().filter_map(Result::err);
@@ -66,15 +64,9 @@ fn take_out(pod: &mut Socket, inner: u32, outer: &Link, link: &PodLink) -> Resul
     if !found.as_ref().is_some_and(is_pair) {
         return Ok(false);
     }
-    let mut down = LinkMessage::default();
-    down.header.index = inner;
-    down.header.change_mask = LinkFlags::Up;
-    let mut rename = LinkMessage::default();
-    rename.header.index = inner;
-    // No two devices of a namespace have the same number at the same time.
-    rename.attributes = vec![LinkAttribute::IfName(format!("gone{inner}"))];
-    // Before Linux 6.2, only a device that is down can be renamed.
-    let requests = [down, rename].map(|message| Request::new(Message::SetLink(message), 0));
+    // No two devices of a namespace have the same number at the same time; and before Linux 6.2, only
+    // a device that is down can be renamed.
+    let requests = [link::down(inner), link::rename(inner, &format!("gone{inner}"))];
     let refusals: Vec<Refusal> = pod.batch(&requests)?.into_iter().filter_map(Result::err).collect();
     Ok(refusals.is_empty())
 }
@@ -96,9 +88,6 @@ fn withdraw(outer: &Link, link: &PodLink) -> Vec<Request> {
         }));
         requests.push(neighbour::remove(outer.index, assigned.address));
     }
-    let mut message = LinkMessage::default();
-    message.header.index = outer.index;
-    message.attributes = vec![LinkAttribute::Group(DOOMED_GROUP)];
-    requests.push(Request::new(Message::SetLink(message), 0));
+    requests.push(link::regroup(outer.index, DOOMED_GROUP));
     requests
 }

@@ -6,13 +6,11 @@
 use minionet_core::addr::Family;
 use minionet_core::cni::attachment::{PodLink, SourceRule};
 use minionet_core::constants::{ROUTE_PROTOCOL_POD, SOURCE_RULE_PRIORITY};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::{RouteAttribute, RouteHeader};
 
 use super::requests::way_out;
 use crate::error::Error;
 use crate::netns::Netns;
-use crate::route::Way;
+use crate::route::{self, Way};
 use crate::rule::{self, Rule};
 use crate::socket::{Request, Socket};
 
@@ -31,7 +29,7 @@ pub fn route_by_source(netns: &Netns, index: u32, link: &PodLink) -> Result<(), 
             // First the way, then the rule that leads to it.
             routes
                 .into_iter()
-                .map(|(_, request)| in_table(request, wanted.table))
+                .map(|(_, request)| route::in_table(request, wanted.table))
                 .chain([rule::add(&rule_of(wanted))])
         })
         .collect();
@@ -96,12 +94,4 @@ fn rule_of(wanted: &SourceRule) -> Rule {
         priority: SOURCE_RULE_PRIORITY,
         protocol: ROUTE_PROTOCOL_POD,
     }
-}
-
-fn in_table(mut request: Request, table: u32) -> Request {
-    if let Some(Message::NewRoute(message)) = request.known() {
-        message.header.table = RouteHeader::RT_TABLE_UNSPEC;
-        message.attributes.push(RouteAttribute::Table(table));
-    }
-    request
 }

@@ -3,15 +3,11 @@
 use minionet_core::cni::attachment::PodLink;
 use minionet_core::cni::bandwidth::Bucket;
 use minionet_core::constants::DOOMED_GROUP;
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
-use netlink_packet_route::tc::{TcAttribute, TcMessage};
+use nix::libc;
 
+use crate::link;
 use crate::nft::wire::Attrs;
-use crate::socket::Request;
+use crate::request::{CREATE, EXCLUSIVE, REPLACE, Request};
 
 // linux/pkt_sched.h
 /// `TC_H_ROOT`
@@ -19,7 +15,7 @@ pub(super) const ROOT: u32 = 0xffff_ffff;
 /// `TC_H_CLSACT`
 const CLSACT: u32 = 0xffff_fff1;
 /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)`
-pub(super) const CLSACT_INGRESS: u32 = 0xffff_fff2;
+const CLSACT_INGRESS: u32 = 0xffff_fff2;
 /// `TC_H_MAKE(TC_H_CLSACT, 0)`: the handle that the kernel gives to clsact whatever is asked.
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 /// Ours; any would do.
@@ -34,22 +30,26 @@ const TBF_BURST: u16 = 6;
 const LINKLAYER_ETHERNET: u8 = 1;
 
 // linux/rtnetlink.h
+/// `TCA_KIND`
+pub(super) const TCA_KIND: u16 = 1;
 /// `TCA_OPTIONS`
-const TCA_OPTIONS: u16 = 2;
+pub(super) const TCA_OPTIONS: u16 = 2;
+/// Octets of `struct tcmsg`: the device's number is at 4, then handle, parent and what else there is.
+pub(super) const HEADER: usize = 20;
 
 // linux/pkt_cls.h
 /// `TCA_U32_SEL`
 const U32_SEL: u16 = 5;
 /// `TCA_U32_ACT`
-const U32_ACT: u16 = 7;
+pub(super) const U32_ACT: u16 = 7;
 /// `TC_U32_TERMINAL`: the filter decides, and leads to no other.
 const U32_TERMINAL: u8 = 1;
 /// `TCA_ACT_KIND`
-const ACT_KIND: u16 = 1;
+pub(super) const ACT_KIND: u16 = 1;
 /// `TCA_ACT_OPTIONS`
-const ACT_OPTIONS: u16 = 2;
+pub(super) const ACT_OPTIONS: u16 = 2;
 /// `TCA_MIRRED_PARMS`, linux/tc_act/tc_mirred.h
-const MIRRED_PARMS: u16 = 2;
+pub(super) const MIRRED_PARMS: u16 = 2;
 /// `TCA_EGRESS_REDIR`, linux/tc_act/tc_mirred.h
 const EGRESS_REDIR: u32 = 1;
 /// `TC_ACT_STOLEN`
@@ -59,19 +59,31 @@ const EVERY_PROTOCOL: u16 = 0x0003u16.to_be();
 /// The place of our filter among others on the device.
 const PRIORITY: u32 = 1;
 
-/// A message about the queues of a device.
-pub(super) fn on(index: u32) -> TcMessage {
-    // The kernel's type is a signed integer, its numbers are positive.
-    TcMessage::with_index(index as i32)
+/// The question for all queues of all devices; the kernel takes the device's number for a hint.
+pub(super) fn queues(index: u32) -> Request {
+    begin(libc::RTM_GETQDISC, 0, index, 0, 0, 0)
 }
 
-fn attribute(options: Attrs) -> TcAttribute {
+/// The question for the filters of what arrives at a device.
+pub(super) fn filters(index: u32) -> Request {
+    begin(libc::RTM_GETTFILTER, 0, index, 0, CLSACT_INGRESS, 0)
+}
+
+fn begin(kind: u16, flags: u16, index: u32, handle: u32, parent: u32, info: u32) -> Request {
+    let mut begin = [0; HEADER];
+    for (number, octets) in [index, handle, parent, info].into_iter().zip(begin[4..].chunks_exact_mut(4)) {
+        octets.copy_from_slice(&number.to_ne_bytes());
+    }
+    Request::new(kind, flags, &begin)
+}
+
+fn with_options(request: Request, options: Attrs) -> Request {
     // A few hundred octets always fit.
-    TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options.finish().unwrap_or_default()))
+    request.octets(TCA_OPTIONS, &options.finish().unwrap_or_default())
 }
 
 /// A token bucket as the only queue of a device, in place of what was there.
-pub(super) fn bucket(index: u32, bucket: &Bucket) -> Request {
+pub(crate) fn bucket(index: u32, bucket: &Bucket) -> Request {
     let mut parms = Vec::with_capacity(36);
     // struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate.
     parms.extend([0, LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0]);
@@ -87,24 +99,18 @@ pub(super) fn bucket(index: u32, bucket: &Bucket) -> Request {
         options.raw(TBF_RATE64, &bucket.rate.to_ne_bytes());
     }
     options.raw(TBF_BURST, &bucket.burst.to_ne_bytes());
-    let mut message = on(index);
-    message.header.parent = ROOT.into();
-    message.header.handle = BUCKET_HANDLE.into();
-    message.attributes = vec![TcAttribute::Kind("tbf".into()), attribute(options)];
-    Request::new(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
+    let request = begin(libc::RTM_NEWQDISC, CREATE | REPLACE, index, BUCKET_HANDLE, ROOT, 0);
+    with_options(request.text(TCA_KIND, "tbf"), options)
 }
 
 /// The place where filters see what arrives at a device.
-pub(super) fn clsact(index: u32) -> Request {
-    let mut message = on(index);
-    message.header.parent = CLSACT.into();
-    message.header.handle = CLSACT_HANDLE.into();
-    message.attributes = vec![TcAttribute::Kind("clsact".into())];
-    Request::new(Message::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_EXCL)
+pub(crate) fn clsact(index: u32) -> Request {
+    let request = begin(libc::RTM_NEWQDISC, CREATE | EXCLUSIVE, index, CLSACT_HANDLE, CLSACT, 0);
+    request.text(TCA_KIND, "clsact")
 }
 
 /// A filter that matches every packet that arrives at one device, and leads it through another.
-pub(super) fn redirect(from: u32, to: u32) -> Request {
+pub(crate) fn redirect(from: u32, to: u32) -> Request {
     let mut options = Attrs::default();
     // struct tc_u32_sel with one key that every packet has: 16 octets, of which flags and nkeys
     // are set, and 16 of a mask, a value and offsets, all zero.
@@ -122,44 +128,24 @@ pub(super) fn redirect(from: u32, to: u32) -> Request {
             });
         });
     });
-    let mut message = on(from);
-    message.header.parent = CLSACT_INGRESS.into();
-    message.header.info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);
-    message.attributes = vec![TcAttribute::Kind("u32".into()), attribute(options)];
-    Request::new(Message::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL)
+    let info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);
+    let request = begin(libc::RTM_NEWTFILTER, CREATE | EXCLUSIVE, from, 0, CLSACT_INGRESS, info);
+    with_options(request.text(TCA_KIND, "u32"), options)
 }
 
 /// The device that has the queue of what a pod sends. The MAC is part of the request, so that
 /// udev leaves it alone.
-pub(super) fn create_ifb(name: &str, link: &PodLink) -> Request {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Address(link.host_mac.0.to_vec()),
-        LinkAttribute::Mtu(link.mtu),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
-    ];
-    Request::new(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+pub(crate) fn create_ifb(name: &str, link: &PodLink) -> Request {
+    link::create(name, link.host_mac, link.mtu)
+        .nest(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "ifb"))
 }
 
 /// Alias, no link-local address, up.
-pub(super) fn ifb_up(index: u32, link: &PodLink) -> Request {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    let quiet = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-    message.attributes = vec![
-        LinkAttribute::IfAlias(link.alias.clone()),
-        LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![quiet])]),
-    ];
-    Request::new(Message::SetLink(message), 0)
+pub(crate) fn ifb_up(index: u32, link: &PodLink) -> Request {
+    link::without_link_local(link::up(index).text(libc::IFLA_IFALIAS, &link.alias))
 }
 
 /// Puts a device among those that the daemon deletes.
-pub(super) fn doom(index: u32) -> Request {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes = vec![LinkAttribute::Group(DOOMED_GROUP)];
-    Request::new(Message::SetLink(message), 0)
+pub(crate) fn doom(index: u32) -> Request {
+    link::regroup(index, DOOMED_GROUP)
 }

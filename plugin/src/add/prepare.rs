@@ -11,6 +11,7 @@ use minionet_core::cni::requests::Requests;
 use minionet_core::cni::result::{CniResult, Dns};
 use minionet_core::cni::{Failure, Version};
 use minionet_core::handoff::NodeFacts;
+use minionet_netlink::Socket;
 use minionet_netlink::netns::Netns;
 use minionet_pods::boot;
 
@@ -53,7 +54,12 @@ pub struct Prepared {
 
 impl Prepared {
     /// Gathers and checks everything; changes nothing.
-    pub fn new(invocation: &Invocation, conf: &NetConf, dirs: &Directories) -> Result<Self, Failure> {
+    pub fn new(
+        invocation: &Invocation,
+        conf: &NetConf,
+        dirs: &Directories,
+        host: &Socket,
+    ) -> Result<Self, Failure> {
         let args = CniArgs::parse(&invocation.args)?;
         let settings = conf.settings()?;
         let requests = Requests::read(conf, &args)?;
@@ -62,7 +68,7 @@ impl Prepared {
         let space = Space::new(&facts.blocks);
         let requested = space.requested(&requests.ips)?;
         let mtu = mtu(settings.mtu, &facts)?;
-        let netns = netns::open(&invocation.netns)?;
+        let netns = netns::open(&invocation.netns, host)?;
         let netns_ref =
             NetnsRef { path: invocation.netns.clone(), device: netns.device(), inode: netns.inode() };
         Ok(Prepared {

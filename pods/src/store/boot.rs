@@ -6,12 +6,13 @@ use std::io;
 use super::StoreError;
 use super::lock::Locked;
 use super::records::Stage;
+use crate::files;
 
 impl Locked<'_> {
     /// Drops the records of every boot but this; their leases are free with that.
     pub(super) fn forget_earlier_boots(&mut self, current: &str) -> Result<(), StoreError> {
         let marker = self.store.root.join("boot");
-        if current.is_empty() || fs::read_to_string(&marker).is_ok_and(|text| text == current) {
+        if current.is_empty() || files::read(&marker).is_ok_and(|text| text == current) {
             return Ok(());
         }
         for id in self.store.recorded()? {
