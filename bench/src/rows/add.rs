@@ -9,7 +9,7 @@ use crate::stats::ratios;
 use crate::subjects::{Pod, Reference, Subject};
 
 /// How often each is called.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 150;
 
 /// Who is who among the subjects: we, the floor of messages alone, and that with files.
 const OURS: usize = 0;

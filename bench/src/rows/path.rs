@@ -17,7 +17,7 @@ use crate::streams;
 /// Ours, and what it is compared with.
 const TUNNELLED: [Shape; 5] =
     [Shape::Minionet, Shape::RoutedTracked, Shape::Bridge, Shape::Routed, Shape::RoutedTracked];
-/// The same for streams, with the least that a guard costs as the floor of what ours does.
+/// The same for streams, and what the least guard makes of the rival that tracks.
 const TUNNELLED_STREAMS: [Shape; 6] = [
     Shape::Minionet,
     Shape::RoutedTracked,
@@ -41,10 +41,10 @@ const SETS: usize = 4;
 /// longer than one.
 const STREAM_ROUNDS: usize = 10;
 /// How often each pair of a set carries requests, and for how long.
-const REQUEST_ROUNDS: usize = 5;
+const REQUEST_ROUNDS: usize = 7;
 const REQUESTS: Duration = Duration::from_millis(300);
 /// How often each pair of a set carries small packets, and how many: half a second.
-const SMALL_ROUNDS: usize = 3;
+const SMALL_ROUNDS: usize = 4;
 const SMALL_PACKETS: &str = "40000";
 
 /// Pairs that carry packets.
@@ -105,10 +105,11 @@ impl Sides<'_> {
         Finding::ratio(&what, target, self.unit, side(self.shapes[0]), side(other)).with_alike(&self.alike())
     }
 
-    /// The same, and beside it what a floor reaches against the other.
-    fn with_floor(&self, what: &str, target: Target, other: Shape, floor: Shape) -> Finding {
-        let floors = ratios(self.of(floor), self.of(other));
-        self.against(what, target, other).with_floor(floor.name(), &floors)
+    /// The same, and beside it what floors reach against the other, each after one with less in it.
+    fn with_floors(&self, what: &str, target: Target, other: Shape, floors: [Shape; 2]) -> Finding {
+        floors.into_iter().fold(self.against(what, target, other), |finding, floor| {
+            finding.with_floor(floor.name(), &ratios(self.of(floor), self.of(other)))
+        })
     }
 
     /// The second one of a rival's pairs against the first.
@@ -164,8 +165,10 @@ fn tunnelled(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
     let close = Target::AtLeast(0.98);
     Ok(vec![
         sides.against(name, Target::AtLeast(1.0), Shape::Bridge),
-        sides.with_floor(name, close, Shape::Routed, Shape::RoutedTracked),
-        sides.with_floor(name, close, Shape::RoutedTracked, Shape::RoutedGuarded),
+        sides.with_floors(name, close, Shape::Routed, [Shape::RoutedTracked, Shape::RoutedGuarded]),
+        sides.against(name, Target::None, Shape::RoutedTracked),
+        // As what tracks and guards costs everybody, this is where a target can tell of us.
+        sides.against(name, close, Shape::RoutedGuarded),
     ]
     .into())
 }
@@ -173,8 +176,9 @@ fn tunnelled(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
 fn plain(bench: &Bench, name: &str, count: usize) -> Result<Findings> {
     let sides = of_streams(bench, &PLAIN_STREAMS, count)?;
     Ok(vec![
-        sides.with_floor(name, Target::AtLeast(0.95), Shape::Nodes, Shape::Direct),
-        sides.with_floor(name, Target::AtLeast(0.98), Shape::DirectTracked, Shape::DirectGuarded),
+        sides.with_floors(name, Target::AtLeast(0.95), Shape::Nodes, [Shape::Direct, Shape::DirectGuarded]),
+        sides.against(name, Target::None, Shape::DirectTracked),
+        sides.against(name, Target::AtLeast(0.98), Shape::DirectGuarded),
     ]
     .into())
 }
