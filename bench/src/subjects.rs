@@ -237,13 +237,8 @@ impl Subject {
         match &self.kind {
             Kind::Cni { conf, .. } => conf.as_bytes(),
             // As long as that of minionet, if it is read at all.
-            Kind::Floor { files, .. } => {
-                if *files {
-                    &[b'{'; 56]
-                } else {
-                    b""
-                }
-            }
+            Kind::Floor { files: true, .. } => &[b'{'; 56],
+            Kind::Floor { .. } => b"",
         }
     }
 

@@ -23,6 +23,7 @@
 //! | [`xtables`] | the rules of `iptables-legacy`, read |
 
 pub mod address;
+mod attribute;
 pub mod conntrack;
 mod decode;
 pub mod departures;

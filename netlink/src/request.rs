@@ -10,6 +10,8 @@ mod tests;
 
 use std::net::IpAddr;
 
+use crate::attribute;
+
 /// `NLM_F_REPLACE`, `NLM_F_EXCL` and `NLM_F_CREATE` of linux/netlink.h: what is there is replaced; is
 /// in the way; is made if it is not there.
 pub(crate) const REPLACE: u16 = 0x100;
@@ -17,9 +19,6 @@ pub(crate) const REPLACE: u16 = 0x100;
 pub(crate) const EXCLUSIVE: u16 = 0x200;
 /// See [`REPLACE`].
 pub(crate) const CREATE: u16 = 0x400;
-
-/// `NLA_F_NESTED` of linux/netlink.h. The older messages do without.
-pub(crate) const NESTED: u16 = 0x8000;
 
 /// Room for most requests, in octets; longer ones grow.
 const USUAL: usize = 128;
@@ -92,15 +91,11 @@ impl Request {
     }
 
     fn begin(&mut self, number: u16) -> usize {
-        let start = self.body.len();
-        self.body.extend_from_slice(&[0, 0]);
-        self.body.extend_from_slice(&number.to_ne_bytes());
-        start
+        attribute::begin(&mut self.body, number)
     }
 
     fn end(&mut self, start: usize) {
-        let length = (self.body.len() - start) as u16;
-        self.body[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-        self.body.resize(self.body.len().next_multiple_of(4), 0);
+        let fits = attribute::end(&mut self.body, start);
+        debug_assert!(fits, "attributes of rtnetlink are names, numbers and addresses");
     }
 }

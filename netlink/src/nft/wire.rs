@@ -5,8 +5,8 @@
 
 use thiserror::Error;
 
-/// `NLA_F_NESTED`, linux/netlink.h.
-const NLA_F_NESTED: u16 = 1 << 15;
+use crate::attribute::{self, NESTED};
+
 /// `NLA_TYPE_MASK`, linux/netlink.h.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 /// `NLA_HDRLEN`, linux/netlink.h: 16 bits of length, 16 of type.
@@ -47,14 +47,14 @@ impl Attrs {
 
     /// Appends a nested attribute with whatever `fill` writes.
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        let start = self.begin(kind | NLA_F_NESTED);
+        let start = self.begin(kind | NESTED);
         fill(self);
         self.end(start);
     }
 
     /// Appends a nested attribute whose contents are bytes already.
     pub fn nested_raw(&mut self, kind: u16, contents: &[u8]) {
-        self.raw(kind | NLA_F_NESTED, contents);
+        self.raw(kind | NESTED, contents);
     }
 
     /// How many bytes there are so far.
@@ -68,18 +68,11 @@ impl Attrs {
     }
 
     fn begin(&mut self, kind: u16) -> usize {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0, 0]);
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        start
+        attribute::begin(&mut self.bytes, kind)
     }
 
     fn end(&mut self, start: usize) {
-        match u16::try_from(self.bytes.len() - start) {
-            Ok(len) => self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes()),
-            Err(_) => self.overflow = true,
-        }
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self.overflow |= !attribute::end(&mut self.bytes, start);
     }
 }
 

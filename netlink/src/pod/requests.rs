@@ -9,8 +9,9 @@ use minionet_core::cni::attachment::PodLink;
 use minionet_core::constants::ROUTE_PROTOCOL_POD;
 use nix::libc;
 
+use crate::attribute::NESTED;
 use crate::netns::Netns;
-use crate::request::{NESTED, Request};
+use crate::request::Request;
 use crate::route::Route;
 use crate::{address, link, neighbour, route};
 
