@@ -83,6 +83,25 @@ impl Store {
         self.root.join("leases")
     }
 
+    /// Makes something in the state directory. Where it finds no directory to be in, the
+    /// directories are made and it is tried once more: that spares each call looking for them, and
+    /// it does not matter how far whoever else makes them has come, or was killed.
+    fn make<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        make: impl Fn() -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        let made = match make() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.make_directories()?;
+                make()
+            }
+            other => other,
+        };
+        made.map_err(StoreError::io(operation, path))
+    }
+
     fn make_directories(&self) -> Result<(), StoreError> {
         for dir in [self.attachments(), self.leases()] {
             fs::create_dir_all(&dir).map_err(StoreError::io("make the directory", &dir))?;

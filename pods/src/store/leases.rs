@@ -50,7 +50,7 @@ impl Locked<'_> {
     pub fn take(&mut self, chosen: &[Assigned], id: Id) -> Result<(), StoreError> {
         for assigned in chosen {
             let path = self.store.lease_path(assigned.address);
-            symlink(id.to_string(), &path).map_err(StoreError::io("make", &path))?;
+            self.store.make("make", &path, || symlink(id.to_string(), &path))?;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Locks, none of which is waited for without an end.
 
 use std::fs::{File, TryLockError};
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,14 +39,7 @@ impl Store {
     pub fn lock(&self) -> Result<Locked<'_>, StoreError> {
         let path = self.root.join("lock");
         let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = match open() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.make_directories()?;
-                open()
-            }
-            other => other,
-        };
-        let file = file.map_err(StoreError::io("open", &path))?;
+        let file = self.make("open", &path, open)?;
         acquire(&file, &path)?;
         let mut locked = Locked { store: self, _file: file };
         locked.forget_earlier_boots(boot::current())?;

@@ -239,14 +239,7 @@ impl Locked<'_> {
         // store keeps others out.
         let temporary = store.attachments().join(".new");
         let open = || File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-        let file = match open() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                store.make_directories()?;
-                open()
-            }
-            other => other,
-        };
-        let mut file = file.map_err(StoreError::io("make", &temporary))?;
+        let mut file = store.make("make", &temporary, open)?;
         let write = |file: &mut File| {
             acquire(file, &temporary)?;
             file.write_all(record.to_text().as_bytes()).map_err(StoreError::io("write", &temporary))?;

@@ -285,6 +285,26 @@ fn an_earlier_boot_holds_nothing() {
     assert_eq!(fixture.store.lock().unwrap().free(&fixture.space).unwrap(), 4);
 }
 
+/// Two first calls of a boot at once, or one that was killed: the lock says nothing of directories.
+#[test]
+fn it_does_not_matter_how_far_the_directories_were_made() {
+    for made in [&[][..], &["attachments"], &["leases"], &["attachments", "leases"]] {
+        for locked in [false, true] {
+            let fixture = Fixture::new(&["10.32.1.0/24", "fd00:32:0:1::/64"]);
+            for dir in made {
+                fs::create_dir_all(fixture.path(dir)).unwrap();
+            }
+            if locked {
+                fs::create_dir_all(fixture.path("")).unwrap();
+                fs::write(fixture.path("lock"), "").unwrap();
+            }
+            assert_eq!(fixture.add("a").unwrap().len(), 2, "with {made:?}, locked before: {locked}");
+            fixture.del("a");
+            assert_eq!((fixture.names("leases").len(), fixture.names("attachments").len()), (0, 0));
+        }
+    }
+}
+
 #[test]
 fn a_pool_of_n_serves_n_at_once() {
     let fixture = Fixture::new(&["10.32.1.0/26"]);
