@@ -20,6 +20,9 @@ const REACHABLE: u16 = 0x02;
 /// `NUD_NOARP`, which the kernel sets beside `NUD_PERMANENT` on forwarding entries.
 const NOARP: u16 = 0x40;
 
+/// `NTF_EXT_LEARNED` of linux/neighbour.h, which `libc` has not for every C library.
+const EXT_LEARNED: u8 = 0x10;
+
 /// A neighbour on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
@@ -81,7 +84,7 @@ pub(crate) fn set(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Reque
 /// kernel does not drop it when its table is full (`NTF_EXT_LEARNED`). How long it is believed,
 /// [`believe`] says.
 pub(crate) fn tell(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8) -> Request {
-    known(index, addr, mac, protocol, REACHABLE, libc::NTF_EXT_LEARNED)
+    known(index, addr, mac, protocol, REACHABLE, EXT_LEARNED)
 }
 
 fn known(index: u32, addr: IpAddr, mac: MacAddr, protocol: u8, state: u16, flags: u8) -> Request {

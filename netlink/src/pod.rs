@@ -13,6 +13,7 @@ mod observe;
 pub(crate) mod requests;
 mod sources;
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,7 @@ pub enum AttachError {
     #[error("the host has a route to {address} already, so somebody uses it")]
     AddressInUse {
         /// The address.
-        address: std::net::IpAddr,
+        address: IpAddr,
     },
     /// An IPv6 address is to be set, and the kernel has no IPv6.
     #[error(
@@ -270,14 +271,7 @@ fn run<S>(socket: &mut Socket, steps: Vec<(S, Request)>) -> Result<Vec<(S, Optio
 /// It drops what it is given to send until a work queue of the kernel ran (`linkwatch_do_dev` in
 /// net/core/link_watch.c); since Linux 6.8, asking for the device runs it.
 fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
-    let start = Instant::now();
-    while start.elapsed() < READY_WITHIN {
-        match pod.link(Which::Index(index))? {
-            Some(link) if !link.running => pause(),
-            _ => break,
-        }
-    }
-    Ok(())
+    within(READY_WITHIN, || Ok(pod.link(Which::Index(index))?.is_none_or(|link| link.running)))
 }
 
 /// Waits until the pod receives what is sent to its IPv6 addresses.
@@ -286,11 +280,25 @@ fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
 /// by a work queue of the kernel (`addrconf_dad_work` in net/ipv6/addrconf.c); until then the reply
 /// to the pod's first packet would be dropped.
 fn wait_deliverable(pod: &mut Socket, link: &PodLink) -> Result<(), Error> {
-    let start = Instant::now();
-    for assigned in link.addresses.iter().filter(|assigned| assigned.address.is_ipv6()) {
-        while start.elapsed() < DELIVERABLE_WITHIN && !pod.delivers(assigned.address)? {
-            pause();
+    let mut addresses =
+        link.addresses.iter().map(|assigned| assigned.address).filter(IpAddr::is_ipv6).peekable();
+    within(DELIVERABLE_WITHIN, || {
+        while let Some(address) = addresses.peek() {
+            if !pod.delivers(*address)? {
+                return Ok(false);
+            }
+            addresses.next();
         }
+        Ok(true)
+    })
+}
+
+/// Waits until something is so, no longer than for a time.
+fn within(limit: Duration, mut is_so: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    // Mostly it is so at once, and then the time is not asked for.
+    let mut start = None;
+    while !is_so()? && start.get_or_insert_with(Instant::now).elapsed() < limit {
+        pause();
     }
     Ok(())
 }

@@ -51,12 +51,13 @@ impl Store {
 ///
 /// The kernel has no `flock` with a time limit that needs no signal, hence the attempts.
 pub(super) fn acquire(file: &File, path: &Path) -> Result<(), StoreError> {
-    let start = Instant::now();
+    // Mostly it is free, and then the time is not asked for.
+    let mut start = None;
     let mut pause = Duration::from_micros(50);
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+            Err(TryLockError::WouldBlock) if start.get_or_insert_with(Instant::now).elapsed() < PATIENCE => {
                 wait(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
