@@ -6,6 +6,9 @@
 CARGO ?= cargo
 # Where cargo builds.
 OUT := $(or $(CARGO_TARGET_DIR),target)
+# For which target the plugin is built, and what runs here; see scripts/target.
+PLUGIN_TARGET = $(shell scripts/target plugin)
+HOST_TARGET = $(shell scripts/target host)
 # Options of the demo, for example: make demo ARGS="--nodes 10 --ipv6 --json"
 ARGS ?=
 
@@ -35,6 +38,7 @@ test:
 	  busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins /lib/systemd/systemd:systemd \
 	  named:bind9 dig:bind9-dnsutils knotd:knot dnsmasq:dnsmasq-base faketime:faketime promtool:prometheus
 	@$(COMPILE) $(CARGO) build --workspace --bins
+	@[ "$(PLUGIN_TARGET)" = "$(HOST_TARGET)" ] || $(COMPILE) $(CARGO) build -p minionet-plugin --target $(PLUGIN_TARGET)
 	@$(COMPILE) $(CARGO) test --no-run
 	@previous=$$($(COMPILE) env CARGO="$(CARGO)" scripts/previous) && \
 	  $(AS_ROOT) env MINIONET_PREVIOUS_BIN_DIR="$$previous" $(CARGO) test
@@ -44,7 +48,7 @@ test:
 bench:
 	@scripts/need ip:iproute2 cc:gcc nft:nftables iptables:iptables iperf3:iperf3 \
 	  /usr/lib/cni/bridge:containernetworking-plugins
-	@$(CARGO) build --profile plugin -p minionet-plugin -p minionet-floor
+	@$(CARGO) build --profile plugin -p minionet-plugin -p minionet-floor --target $(PLUGIN_TARGET)
 	@$(CARGO) build --release -p minionet-daemon -p minionet-bench
 	@$(AS_ROOT) $(CARGO) run --quiet --release -p minionet-bench -- $(or $(ARGS),$(BENCH_ALL))
 
@@ -58,10 +62,10 @@ lint:
 # its own: its size and its start are paid for every pod.
 build:
 	@scripts/need cc:gcc
-	$(CARGO) build --profile plugin -p minionet-plugin
-	$(CARGO) build --release -p minionet-daemon
+	$(CARGO) build --profile plugin -p minionet-plugin --target $(PLUGIN_TARGET)
+	$(CARGO) build --release -p minionet-daemon --target $(HOST_TARGET)
 	@mkdir -p target/dist
-	cp "$$(ls $(OUT)/*/plugin/minionet)" "$$(ls $(OUT)/*/release/minionetd)" target/dist/
+	cp $(OUT)/$(PLUGIN_TARGET)/plugin/minionet $(OUT)/$(HOST_TARGET)/release/minionetd target/dist/
 
 # The Debian package, as target/minionet.deb.
 deb: build

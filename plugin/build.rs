@@ -4,12 +4,13 @@
 //! A program that can lie anywhere mends thousands of its own pointers whenever it starts, which an
 //! empty one pays with a sixth of its life; and their list is a twentieth of the plugin. It starts
 //! for every pod, and nobody can send it anything but the runtime and the kernel. The daemon, which
-//! speaks with the network, stays position-independent.
+//! speaks with the network, stays position-independent. For musl, for which the plugin alone is built,
+//! `.cargo/config.toml` says so.
 //!
 //! The kernel maps a program in pieces of 64 KiB, each when something in it is used first. Left to the
-//! linker, the functions of an ADD lie in nearly all of them; side by side they fill a quarter, which
-//! makes an ADD a twentieth shorter. Their names are in `order.txt`, which `scripts/order` makes; one
-//! that is not there any more is passed over, so an old list does no harm but to speed.
+//! linker, the functions of an ADD lie in nearly all of them; side by side they fill a quarter. Their
+//! names are in `order.txt`, which `scripts/order` makes; one that is not there any more is passed
+//! over, so an old list does no harm but to speed.
 //!
 //! The floor of the benchmarks uses this file too, to be built alike.
 
@@ -33,7 +34,10 @@ fn main() {
     let own = here.join("order.txt");
     let order = if own.is_file() { own } else { here.join("../../plugin/order.txt") };
     println!("cargo:rerun-if-changed={}", order.display());
-    let options = [format!("-Wl,--symbol-ordering-file={}", order.display()), QUIETLY.to_owned()];
+    // There the linker is called directly.
+    let musl = is("CARGO_CFG_TARGET_ENV", "musl");
+    let for_linker = |option: String| if musl { option } else { format!("-Wl,{option}") };
+    let options = [format!("--symbol-ordering-file={}", order.display()), QUIETLY.to_owned()].map(for_linker);
     // Debug builds have other names.
     if is("OPT_LEVEL", "s") && order.is_file() && linker_takes(&options) {
         for option in options {
@@ -43,7 +47,7 @@ fn main() {
 }
 
 /// Nothing is said of names that are not there.
-const QUIETLY: &str = "-Wl,--no-warn-symbol-ordering";
+const QUIETLY: &str = "--no-warn-symbol-ordering";
 
 /// Whether the linker has these options. LLD, the compiler's default on most machines, has; another
 /// would refuse to link.

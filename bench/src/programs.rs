@@ -39,8 +39,8 @@ impl Programs {
         );
         let own = std::env::current_exe().context("find the path of this program")?;
         // target/<triple>/release/minionet-bench
-        let target = own.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned();
-        let paths = OURS.map(|(profile, name)| target.join(profile).join(name));
+        let target = own.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let paths = OURS.map(|(profile, name)| newest(targets(target).map(|t| t.join(profile).join(name))));
         for path in &paths {
             ensure!(path.is_file(), "{} is not there: make bench builds it", path.display());
         }
@@ -68,6 +68,19 @@ impl Programs {
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// Where programs are for the target of this one, and for the same with musl (`scripts/target`).
+fn targets(own: &Path) -> [PathBuf; 2] {
+    let name = own.file_name().unwrap_or_default().to_string_lossy();
+    [own.with_file_name(name.replace("-gnu", "-musl")), own.to_owned()]
+}
+
+/// That which was built last, where a program was built in several ways.
+fn newest(paths: [PathBuf; 2]) -> PathBuf {
+    let [a, b] = &paths;
+    let built = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    if built(a) >= built(b) { a.clone() } else { b.clone() }
 }
 
 /// Whether the programs of others are there, by name and the package that has them.

@@ -1,8 +1,12 @@
 //! Where the programs under test are.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+
+/// Where [`Binaries::locate`] is to look; see [`Binaries::look_in`].
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
 /// The directory that holds the programs under test.
 #[derive(Clone, Debug)]
@@ -11,15 +15,17 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs: in `MINIONET_BIN_DIR`, else beside the current program or above it.
+    /// Finds the programs: in `MINIONET_BIN_DIR`, else where [`Binaries::look_in`] says, else beside
+    /// the current program or above it.
     ///
     /// (cargo puts test programs into `deps/`, one level below the binaries.)
     ///
     /// # Errors
     /// [`Error::NoBinary`] that says how to build them.
     pub fn locate() -> Result<Self> {
-        let candidates: Vec<PathBuf> = match std::env::var_os("MINIONET_BIN_DIR") {
-            Some(directory) => vec![directory.into()],
+        let chosen = std::env::var_os("MINIONET_BIN_DIR").map(PathBuf::from);
+        let candidates: Vec<PathBuf> = match chosen.or_else(|| CHOSEN.get().cloned()) {
+            Some(directory) => vec![directory],
             None => std::env::current_exe()
                 .map(|program| program.ancestors().skip(1).take(2).map(Path::to_path_buf).collect())
                 .unwrap_or_default(),
@@ -32,6 +38,11 @@ impl Binaries {
                 program: "minionet together with minionetd".into(),
                 searched: listing(&candidates),
             })
+    }
+
+    /// From now on [`Binaries::locate`] looks in this directory; what was said first counts.
+    pub fn look_in(directory: PathBuf) {
+        CHOSEN.get_or_init(|| directory);
     }
 
     /// Programs of a given directory, for tests that bring their own stand-ins.

@@ -27,6 +27,11 @@ use nix::libc::c_int;
 
 use crate::facts::Directories;
 
+/// The heap of musl takes half of the instructions of an ADD, and twenty system calls.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Where the C library begins the program.
 ///
 /// The standard library's own start finds out where the stack ends, by reading `/proc/self/maps`, to

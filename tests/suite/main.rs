@@ -23,11 +23,15 @@ mod status;
 mod testbed;
 mod trace;
 
-use std::io::Write;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
+use netns_testbed::Binaries;
 
 /// One more than the processors of the machines that this runs on: many trials mostly wait.
 const THREADS: usize = 3;
@@ -87,18 +91,55 @@ fn build() -> Result<()> {
     let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
     let program = std::env::current_exe().context("find the path of this program")?;
     // target/<triple>/<profile>/deps/suite-<hash>
-    let profile = program.ancestors().nth(2).and_then(|directory| directory.file_name());
-    let profile = match profile.and_then(|name| name.to_str()) {
+    let directory = program.ancestors().nth(2).context("this program lies in no directory of cargo's")?;
+    let profile = match directory.file_name().and_then(OsStr::to_str) {
         None | Some("debug") => "dev",
         Some(name) => name,
     };
+    let build = |what: &[&str]| -> Result<()> {
+        let status = Command::new(&cargo)
+            .args(["build", "--quiet", "--bins", "--profile", profile])
+            .args(what)
+            .status()
+            .context("execute cargo to build the programs under test")?;
+        ensure!(status.success(), "the programs under test cannot be built");
+        Ok(())
+    };
     // The whole workspace: a part of it would be compiled anew, with fewer features of its crates.
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
-        .status()
-        .context("execute cargo to build the programs under test")?;
-    if !status.success() {
-        bail!("the programs under test cannot be built");
+    build(&["--workspace"])?;
+    let (host, target) = (target("host")?, target("plugin")?);
+    if target != host {
+        // The plugin that is shipped is linked with another C library, so that one is tested.
+        build(&["--package", "minionet-plugin", "--target", &target])?;
+        // target/<its triple>/<profile>
+        let name = directory.file_name().unwrap_or_default();
+        let plugins = program.ancestors().nth(4).unwrap_or(directory).join(target).join(name);
+        Binaries::look_in(gather(directory, &plugins)?);
     }
     Ok(())
+}
+
+/// For which target a thing is built; see `scripts/target`.
+fn target(what: &str) -> Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/target");
+    let said = Command::new(&script).arg(what).output().context("execute scripts/target")?;
+    ensure!(said.status.success(), "scripts/target {what}: {}", String::from_utf8_lossy(&said.stderr));
+    Ok(String::from_utf8(said.stdout).context("what scripts/target says")?.trim().to_owned())
+}
+
+/// One directory with all programs, the plugin from where it was built for another target.
+///
+/// Each is a second name of its file, so that a program finds the others beside it.
+fn gather(programs: &Path, plugins: &Path) -> Result<PathBuf> {
+    let together = programs.join("tested");
+    fs::create_dir_all(&together).with_context(|| format!("make {}", together.display()))?;
+    for (from, name) in [(plugins, "minionet"), (programs, "minionetd"), (programs, "netns-testbed")] {
+        let (built, here) = (from.join(name), together.join(name));
+        match fs::remove_file(&here) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => fs::hard_link(&built, &here),
+        }
+        .with_context(|| format!("give {} another name, {}", built.display(), here.display()))?;
+    }
+    Ok(together)
 }

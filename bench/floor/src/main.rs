@@ -17,6 +17,7 @@ mod files;
 mod message;
 
 use std::error::Error;
+use std::ffi::CStr;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -65,8 +66,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 // SAFETY: nothing else in the program has this name.
 #[allow(unsafe_code)]
 #[unsafe(export_name = "main")]
-extern "C" fn start() -> libc::c_int {
-    match call() {
+extern "C" fn start(count: libc::c_int, words: *const *const libc::c_char) -> libc::c_int {
+    // SAFETY: so the C library calls a program: as many pointers to text that stays.
+    #[allow(unsafe_code)]
+    let words = (1..count as usize).map(|number| unsafe { CStr::from_ptr(*words.add(number)) });
+    match call(words) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("minionet-floor: {error}");
@@ -75,9 +79,8 @@ extern "C" fn start() -> libc::c_int {
     }
 }
 
-fn call() -> Outcome<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+fn call(words: impl Iterator<Item = &'static CStr>) -> Outcome<()> {
+    let words: Vec<&str> = words.map(CStr::to_str).collect::<Result<_, _>>()?;
     match words.as_slice() {
         ["add", netns, outer, addresses @ ..] => add(netns, outer, &pairs(addresses)?),
         ["safely", directory, "add", netns, outer, addresses @ ..] => {
