@@ -61,6 +61,11 @@ const PARAMETERS: (u16, u16, u16, u16) = (1, 4, 7, 13);
 /// How long a neighbour is believed, in milliseconds: a week.
 const BELIEVED: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// The plugin's heap.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // SAFETY: nothing else in the program has this name.
