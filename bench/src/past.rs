@@ -1,6 +1,6 @@
 //! The past of a cluster, lived through in a second.
 //!
-//! How a node of thousands of peers is after a quarter of an hour cannot be waited for. But what it
+//! How a node of thousands of peers is after twenty minutes cannot be waited for. But what it
 //! knows by then is what its state machine and those of its peers have told each other, and these are
 //! here: they meet in a loop without a network, by the kernel's own clock, and end at the present. What
 //! the node has learned is written as a daemon writes it that stops, for the true one to go on with;
@@ -26,9 +26,9 @@ pub const PROBE_PORT: u16 = 4797;
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Over how long a time the peers come one after the other: that in which each is sent one packet of
 /// the full size, so that these too are spread evenly.
-const COMING: Duration = Duration::from_secs(700);
+const COMING: Duration = Duration::from_secs(940);
 /// How long after the last of them: each was in touch once more.
-const AFTERWARDS: Duration = Duration::from_secs(200);
+const AFTERWARDS: Duration = Duration::from_secs(270);
 /// The last minute.
 const LATELY: Duration = Duration::from_secs(60);
 /// Between two groups that come.

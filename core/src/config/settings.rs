@@ -271,7 +271,7 @@ pub const SETTINGS: &[Setting] = &[
         "MINIONET_PROBE_INTERVAL",
         "DURATION",
         "30s",
-        "Time between two probes of a peer that answers; longer with more than 960 peers",
+        "Time between two probes of a peer that answers; longer with more than 720 peers",
     ),
     one(
         "trace_port",

@@ -58,13 +58,13 @@ impl Limits {
 ///
 /// A request that goes to another peer than the one before costs a few dozen microseconds, and so does
 /// the reply to one.
-const REGULAR: f64 = 40.0;
+const REGULAR: f64 = 30.0;
 
 impl Limits {
     /// The limits with so many peers, so many of which have not answered yet: the intervals grow so
     /// that regular requests stay below [`REGULAR`], and there is always room for those that are
-    /// urgent. 960 peers are asked every 30 seconds and for the full size every two minutes, 5000
-    /// every two and a half minutes (`tests/cost.rs`).
+    /// urgent. 720 peers are asked every 30 seconds and for the full size every two minutes, 5000
+    /// every three and a half minutes (`tests/cost.rs`).
     ///
     /// Where they grow, of two nodes only one asks, so that half of the requests are sent; and peers
     /// that come together, as after a start, are met one after the other.

@@ -199,7 +199,7 @@ mod tests {
             let watched = watched(nodes);
             assert!((patience..=patience * 5 / 4 + Duration::from_secs(2)).contains(&watched), "{watched:?}");
         }
-        // With 5000, a dead one is known to be dead after two and a half minutes at the earliest.
+        // With 5000, a dead one is known to be dead after three and a half minutes at the earliest.
         assert!(watched(5000) >= LEASE * 5);
     }
 }
