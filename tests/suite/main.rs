@@ -109,7 +109,7 @@ fn build() -> Result<()> {
     build(&["--workspace"])?;
     let (host, target) = (target("host")?, target("plugin")?);
     if target != host {
-        // The plugin that is shipped is linked with another C library, so that one is tested.
+        // What is shipped is linked with another C library, and so is what is tested.
         build(&["--package", "minionet-plugin", "--target", &target])?;
         // target/<its triple>/<profile>
         let name = directory.file_name().unwrap_or_default();
