@@ -11,5 +11,5 @@ pub mod systemd;
 pub use at_once::at_once;
 pub use harness::{CNI_PLUGINS, Need, Trial, is_real_root, trial};
 pub use print::print;
-pub use programs::{Installed, previous_programs};
+pub use programs::{Installed, copy_program, previous_programs};
 pub use seed::Seed;

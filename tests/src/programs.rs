@@ -1,10 +1,11 @@
-//! The programs of an earlier commit, and replacing one by the other.
+//! The programs of an earlier commit, replacing one by the other, and copies that can be executed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 /// The variable with the directory of an earlier commit's programs; `make test` sets it.
@@ -30,6 +31,21 @@ pub fn previous_programs() -> Result<PathBuf, String> {
         Some(name) => Err(format!("{PREVIOUS}: {} has no {name}", directory.display())),
         None => Ok(directory),
     }
+}
+
+/// Copies a program or a script to where it is to be executed.
+///
+/// By another process: whoever is just being started by another test has, until it is executed, all
+/// files open that are open here, and what somebody has open for writing cannot be executed
+/// (`ETXTBSY`, execve(2)).
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("install").args(["-m", "755"]).args([from, to]).output();
+    let copied = copied.context("execute install(1)")?;
+    ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    Ok(())
 }
 
 /// The programs as a package installs them: in one place, and replaced under the running ones.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_tests::{Need, copy_program, trials};
 use netns_testbed::{Binaries, eventually, forget_settings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -226,7 +226,7 @@ fn an_ordinary_user_can_do_the_same() -> Result<()> {
     let directory =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir_in("/tmp")?;
     for name in ["netns-testbed", "minionet", "minionetd"] {
-        fs::copy(Binaries::locate()?.directory().join(name), directory.path().join(name))?;
+        copy_program(&Binaries::locate()?.directory().join(name), &directory.path().join(name))?;
     }
     let mut held = Held::start(Program { path: directory.path().join("netns-testbed"), ordinary: true })?;
     ensure!(held.visit(&["exec", "pod1-1", "id", "-u"])? == "0\n", "root inside");

@@ -8,12 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
-use netns_testbed::{Binaries, Cluster, eventually};
+use minionet_tests::{Need, copy_program, trials};
+use netns_testbed::{Binaries, Cluster};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{LONG, bare};
+use super::bare;
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -155,10 +155,8 @@ fn an_upgrade_replaces_a_plugin_that_is_being_executed() -> Result<()> {
     // The one that is installed is a program that goes on running, as a plugin in a slow call.
     let plugin = image.path().join("opt/cni/bin/minionet");
     fs::create_dir_all(plugin.parent().context("a directory")?)?;
-    fs::copy("/bin/sleep", &plugin)?;
-    // A child of another test that has yet to become its program has the copy open for writing.
-    let mut running =
-        eventually("the copy to be closed by all", LONG, || Command::new(&plugin).arg("3600").spawn())?;
+    copy_program("/bin/sleep".as_ref(), &plugin)?;
+    let mut running = Command::new(&plugin).arg("3600").spawn()?;
     let written = fs::write(&plugin, "in place");
     let upgrade = done(&["install", "--root", &root]);
     let goes_on = running.try_wait()?.is_none();

@@ -1,12 +1,11 @@
 //! Clusters and the CNI driver, with scripts in place of the programs under test.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_tests::{Need, copy_program, trials};
 use netns_testbed::traffic::Ping;
 use netns_testbed::{Binaries, CNI_CONFIG, Cluster, ClusterBuilder, PodSpec, eventually};
 use nix::sys::signal::Signal;
@@ -56,8 +55,9 @@ fn stand_ins() -> Result<(tempfile::TempDir, Binaries)> {
     let directory = tempfile::tempdir()?;
     for (name, script) in [("minionetd", DAEMON), ("minionet", PLUGIN)] {
         let path: PathBuf = directory.path().join(name);
-        fs::write(&path, script)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let text = path.with_extension("text");
+        fs::write(&text, script)?;
+        copy_program(&text, &path)?;
     }
     let binaries = Binaries::in_directory(directory.path());
     Ok((directory, binaries))

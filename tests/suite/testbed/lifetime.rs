@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use minionet_tests::{Need, trials};
+use minionet_tests::{Need, copy_program, trials};
 use netns_testbed::{Host, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -106,8 +105,7 @@ fn a_signal_reaches_the_program_and_its_status_comes_back() -> Result<()> {
 fn an_ordinary_user_can_do_the_same() -> Result<()> {
     // Where anybody may read it; the build directory may belong to root alone.
     let copy = format!("/run/suite-{}", std::process::id());
-    fs::copy(std::env::current_exe()?, &copy)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    copy_program(&std::env::current_exe()?, copy.as_ref())?;
     let output = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", &copy, "testbed::hosts"])
         .env_remove("CARGO")
