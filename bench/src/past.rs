@@ -24,11 +24,6 @@ use nix::time::{ClockId, clock_gettime};
 pub const PROBE_PORT: u16 = 4797;
 /// The default of `probe_interval`.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Over how long a time the peers come one after the other: that in which each is sent one packet of
-/// the full size, so that these too are spread evenly.
-const COMING: Duration = Duration::from_secs(940);
-/// How long after the last of them: each was in touch once more.
-const AFTERWARDS: Duration = Duration::from_secs(270);
 /// The last minute.
 const LATELY: Duration = Duration::from_secs(60);
 /// Between two groups that come.
@@ -103,14 +98,18 @@ pub fn live(plan: &AddressPlan, minion: IpAddr, peers: &[IpAddr]) -> Result<Past
         Ok(Local { vtep: vtep(node)?, about })
     };
     let end = now()?;
-    let coming = COMING.min(end.monotonic.saturating_sub(AFTERWARDS)).max(STEP);
+    let limits = Limits::every(INTERVAL).with(peers.len(), 1);
+    // The peers come one after the other within the time in which each is sent one packet of the full
+    // size, so that these too are spread evenly; afterwards each is in touch once more.
+    let afterwards = limits.interval * 13 / 10;
+    let coming = (limits.mtu_recheck * 9 / 8).min(end.monotonic.saturating_sub(afterwards)).max(STEP);
     let minion = plan.node(minion)?;
     let own = local(&minion)?;
     let mut world = World {
-        minion: Prober::new(Limits::every(INTERVAL).with(peers.len(), 1), 1),
+        minion: Prober::new(limits.clone(), 1),
         target: Target { node: minion.node, vtep: own.vtep, missing: false },
         own,
-        limits: Limits::every(INTERVAL).with(peers.len(), 1),
+        limits,
         peers: BTreeMap::new(),
         due: BTreeSet::new(),
         heard: Heard::default(),
@@ -121,7 +120,7 @@ pub fn live(plan: &AddressPlan, minion: IpAddr, peers: &[IpAddr]) -> Result<Past
         let plan = plan.node(*address)?;
         expected.push((local(&plan)?, plan));
     }
-    let begin = end.monotonic.saturating_sub(coming + AFTERWARDS);
+    let begin = end.monotonic.saturating_sub(coming + afterwards);
     let at = |monotonic: Duration| Now {
         monotonic,
         unix: end.unix - end.monotonic.saturating_sub(monotonic).as_secs(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use netns_testbed::Binaries;
+use netns_testbed::{Binaries, target};
 use nix::mount::{MsFlags, mount};
 
 /// Debian's directory of the reference CNI plugins (package containernetworking-plugins).
@@ -13,13 +13,12 @@ pub const REFERENCE: &str = "/usr/lib/cni";
 /// Where the programs are put, so that all run from memory. Mounted in the bench's own namespace.
 const PLACE: &str = "/mnt";
 
+/// The profile of what is linked as the plugin, and for its target.
+const PLUGIN: &str = "plugin";
+
 /// Ours, each in the profile in which it is shipped, and the floors.
-const OURS: [(&str, &str); 4] = [
-    ("release", "minionetd"),
-    ("plugin", "minionet"),
-    ("plugin", "minionet-floor"),
-    ("plugin", "minionet-empty"),
-];
+const OURS: [(&str, &str); 4] =
+    [("release", "minionetd"), (PLUGIN, "minionet"), (PLUGIN, "minionet-floor"), (PLUGIN, "minionet-empty")];
 
 /// The programs, in one directory.
 pub struct Programs {
@@ -39,8 +38,12 @@ impl Programs {
         );
         let own = std::env::current_exe().context("find the path of this program")?;
         // target/<triple>/release/minionet-bench
-        let target = own.ancestors().nth(2).unwrap_or(Path::new("/"));
-        let paths = OURS.map(|(profile, name)| newest(targets(target).map(|t| t.join(profile).join(name))));
+        let here = own.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let there = here.with_file_name(target("plugin")?);
+        let paths = OURS.map(|(profile, name)| {
+            let built = if profile == PLUGIN { &there } else { here };
+            built.join(profile).join(name)
+        });
         for path in &paths {
             ensure!(path.is_file(), "{} is not there: make bench builds it", path.display());
         }
@@ -68,19 +71,6 @@ impl Programs {
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-}
-
-/// Where programs are for the target of this one, and for the same with musl (`scripts/target`).
-fn targets(own: &Path) -> [PathBuf; 2] {
-    let name = own.file_name().unwrap_or_default().to_string_lossy();
-    [own.with_file_name(name.replace("-gnu", "-musl")), own.to_owned()]
-}
-
-/// That which was built last, where a program was built in several ways.
-fn newest(paths: [PathBuf; 2]) -> PathBuf {
-    let [a, b] = &paths;
-    let built = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-    if built(a) >= built(b) { a.clone() } else { b.clone() }
 }
 
 /// Whether the programs of others are there, by name and the package that has them.

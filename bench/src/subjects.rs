@@ -289,6 +289,14 @@ impl Subject {
     }
 }
 
+/// Subjects with so many pods each.
+pub fn with_pods(
+    subjects: impl IntoIterator<Item = Subject>,
+    count: usize,
+) -> Result<Vec<(Subject, Vec<Pod>)>> {
+    subjects.into_iter().map(|subject| subject.pods(count).map(|pods| (subject, pods))).collect()
+}
+
 /// How many ends of pods' links a host has; the testbed's own cable is not one.
 pub fn pod_links(socket: &mut Socket) -> Result<usize> {
     match socket.links() {

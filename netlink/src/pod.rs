@@ -280,14 +280,11 @@ fn wait_ready(pod: &mut Socket, index: u32) -> Result<(), Error> {
 /// by a work queue of the kernel (`addrconf_dad_work` in net/ipv6/addrconf.c); until then the reply
 /// to the pod's first packet would be dropped.
 fn wait_deliverable(pod: &mut Socket, link: &PodLink) -> Result<(), Error> {
-    let mut addresses =
-        link.addresses.iter().map(|assigned| assigned.address).filter(IpAddr::is_ipv6).peekable();
     within(DELIVERABLE_WITHIN, || {
-        while let Some(address) = addresses.peek() {
-            if !pod.delivers(*address)? {
+        for assigned in link.addresses.iter().filter(|assigned| assigned.address.is_ipv6()) {
+            if !pod.delivers(assigned.address)? {
                 return Ok(false);
             }
-            addresses.next();
         }
         Ok(true)
     })

@@ -1,9 +1,10 @@
 //! Where the programs under test are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
 
 /// Where [`Binaries::locate`] is to look; see [`Binaries::look_in`].
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
@@ -64,6 +65,22 @@ impl Binaries {
     pub fn plugin(&self) -> PathBuf {
         self.directory.join("minionet")
     }
+}
+
+/// For which target the `plugin` is built as it is shipped, and what runs here, the `host`; see
+/// `scripts/target`.
+///
+/// # Errors
+/// When the script cannot be executed, as beside no sources, or fails.
+pub fn target(of: &str) -> Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/target");
+    let said = Command::new(&script).arg(of).output().during(|| "execute scripts/target")?;
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).trim().to_owned();
+    if !said.status.success() {
+        let (command, place) = (format!("scripts/target {of}"), "the sources".to_owned());
+        return Err(Error::Command { command, place, status: said.status, stderr: text(&said.stderr) });
+    }
+    Ok(text(&said.stdout))
 }
 
 fn listing(directories: &[PathBuf]) -> String {

@@ -22,7 +22,7 @@ mod switch;
 mod tables;
 pub mod traffic;
 
-pub use binaries::Binaries;
+pub use binaries::{Binaries, target};
 pub use capture::Capture;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use dns::{DOMAIN, DnsServer, Fault, Garbage, Queries, TcpAfterTruncation};

@@ -31,7 +31,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
-use netns_testbed::Binaries;
+use netns_testbed::{Binaries, target};
 
 /// One more than the processors of the machines that this runs on: many trials mostly wait.
 const THREADS: usize = 3;
@@ -117,14 +117,6 @@ fn build() -> Result<()> {
         Binaries::look_in(gather(directory, &plugins)?);
     }
     Ok(())
-}
-
-/// For which target a thing is built; see `scripts/target`.
-fn target(what: &str) -> Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/target");
-    let said = Command::new(&script).arg(what).output().context("execute scripts/target")?;
-    ensure!(said.status.success(), "scripts/target {what}: {}", String::from_utf8_lossy(&said.stderr));
-    Ok(String::from_utf8(said.stdout).context("what scripts/target says")?.trim().to_owned())
 }
 
 /// One directory with all programs, the plugin from where it was built for another target.

@@ -8,7 +8,7 @@ use super::Bench;
 use crate::finding::{Finding, Findings, Target};
 use crate::measure::{interleaved, ms, rest};
 use crate::stats::ratios;
-use crate::subjects::{Pod, Reference, Subject};
+use crate::subjects::{Pod, Reference, Subject, with_pods};
 
 /// How often each is called, one after the other.
 const ROUNDS: usize = 150;
@@ -37,20 +37,16 @@ pub fn adds(subjects: &mut [(Subject, Vec<Pod>)], rounds: usize, pause: Duration
     })
 }
 
-/// Subjects with a pod each.
-pub fn with_pods(subjects: Vec<Subject>) -> Result<Vec<(Subject, Vec<Pod>)>> {
-    subjects.into_iter().map(|subject| subject.pods(1).map(|pods| (subject, pods))).collect()
-}
-
 /// The row.
 pub fn run(bench: &Bench) -> Result<Findings> {
-    let mut subjects = with_pods(vec![
+    let subjects = vec![
         Subject::minionet(&bench.programs, "")?,
         Subject::floor(&bench.programs, false)?,
         Subject::floor_with_files(&bench.programs)?,
         Subject::reference(Reference::Bridge)?,
         Subject::reference(Reference::Masquerade)?,
-    ])?;
+    ];
+    let mut subjects = with_pods(subjects, 1)?;
     let names: Vec<String> = subjects.iter().map(|(subject, _)| subject.name.clone()).collect();
     let warm = adds(&mut subjects, bench.rounds(ROUNDS), Duration::ZERO)?;
     let cold = adds(&mut subjects, bench.rounds(COLD_ROUNDS), PAUSE)?;

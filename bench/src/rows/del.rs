@@ -9,7 +9,7 @@ use super::Bench;
 use crate::finding::{Finding, Findings, Target};
 use crate::measure::{at_once, interleaved, ms, rest};
 use crate::stats::ratios;
-use crate::subjects::{Pod, Reference, Subject};
+use crate::subjects::{Reference, Subject, with_pods};
 
 /// How often each is called.
 const ROUNDS: usize = 40;
@@ -42,8 +42,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         Subject::reference(Reference::Bridge)?.beside_kube_proxy()?,
         Subject::floor(&bench.programs, false)?.beside_kube_proxy()?,
     ];
-    let mut subjects: Vec<(Subject, Vec<Pod>)> =
-        subjects.into_iter().map(|s| s.pods(1).map(|pods| (s, pods))).collect::<Result<_>>()?;
+    let mut subjects = with_pods(subjects, 1)?;
     let samples = interleaved(bench.rounds(ROUNDS), &mut subjects, |(subject, pods), round| {
         subject.add(&pods[0], round)?;
         rest(AFTERWARDS);
@@ -97,8 +96,7 @@ pub fn drain(bench: &Bench) -> Result<Findings> {
         Subject::reference(Reference::Bridge)?,
         Subject::floor(&bench.programs, false)?,
     ];
-    let mut subjects: Vec<(Subject, Vec<Pod>)> =
-        subjects.into_iter().map(|s| s.pods(PODS).map(|pods| (s, pods))).collect::<Result<_>>()?;
+    let mut subjects = with_pods(subjects, PODS)?;
     let samples = interleaved(bench.rounds(DRAINS), &mut subjects, |(subject, pods), round| {
         at_once(subject.host(), pods, LANES, |pod| subject.add_here(pod, round).map(drop))?;
         let start = Instant::now();

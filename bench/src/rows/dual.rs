@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Bench;
-use super::add::{adds, with_pods};
+use super::add::adds;
 use crate::finding::{Finding, Findings, Target};
 use crate::stats::ratios;
-use crate::subjects::{Reference, Subject};
+use crate::subjects::{Reference, Subject, with_pods};
 
 /// How often each is called.
 const ROUNDS: usize = 40;
@@ -19,19 +19,20 @@ const SLOW_ROUNDS: usize = 6;
 pub fn run(bench: &Bench) -> Result<Findings> {
     let programs = &bench.programs;
     let names = ["minionet, dual stack", "minionet", "floor, dual stack", "floor"];
-    let mut subjects = with_pods(vec![
+    let subjects = vec![
         Subject::minionet_dual(programs)?,
         Subject::minionet(programs, "")?,
         Subject::floor(programs, true)?,
         Subject::floor(programs, false)?,
-    ])?;
+    ];
+    let mut subjects = with_pods(subjects, 1)?;
     let samples = adds(&mut subjects, bench.rounds(ROUNDS), Duration::ZERO)?;
     let of = |position: usize| (names[position], samples[position].as_slice());
     let single = Finding::ratio("dual-stack ADD against IPv4", Target::AtMost(1.3), "ms", of(0), of(1))
         .with_floor("the floor's dual-stack ADD against its IPv4 one", &ratios(&samples[2], &samples[3]));
     let floor = Finding::ratio("dual-stack ADD against the floor", Target::None, "ms", of(0), of(2));
-    let mut slow =
-        with_pods(vec![Subject::minionet_dual(programs)?, Subject::reference(Reference::PtpDual)?])?;
+    let slow = vec![Subject::minionet_dual(programs)?, Subject::reference(Reference::PtpDual)?];
+    let mut slow = with_pods(slow, 1)?;
     let samples = adds(&mut slow, bench.rounds(SLOW_ROUNDS), Duration::ZERO)?;
     let ptp = Finding::ratio(
         "dual-stack ADD against ptp + host-local",

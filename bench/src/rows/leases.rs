@@ -1,6 +1,7 @@
 //! ADD where many addresses are taken already.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use minionet_core::cni::attachment::{Id, Key};
@@ -11,10 +12,10 @@ use minionet_pods::store::Store;
 use netns_testbed::Namespace;
 
 use super::Bench;
+use super::add::adds;
 use crate::finding::{Finding, Findings, Plot, Series, Target};
-use crate::measure::{interleaved, ms};
 use crate::stats::Summary;
-use crate::subjects::{Pod, Reference, Subject};
+use crate::subjects::{Reference, Subject, with_pods};
 
 /// How many leases are held.
 const HELD: [usize; 4] = [1, 100, 1000, 10_000];
@@ -25,24 +26,16 @@ const CONFIG: &str = "node_networks = [\"172.20.0.0/24\"]\npod_network = \"10.0.
 
 /// The row.
 pub fn run(bench: &Bench) -> Result<Findings> {
-    let mut subjects: Vec<(Subject, Vec<Pod>)> = Vec::new();
+    let mut subjects = Vec::new();
     for held in HELD {
         let ours = Subject::minionet(&bench.programs, CONFIG)?;
         hold(ours.host(), held)?;
-        subjects.push((ours, Vec::new()));
+        subjects.push(ours);
         let theirs = Subject::reference(Reference::Bridge)?;
         hold_reference(theirs.host(), held)?;
-        subjects.push((theirs, Vec::new()));
+        subjects.push(theirs);
     }
-    for (subject, pods) in &mut subjects {
-        *pods = subject.pods(1)?;
-    }
-    let samples = interleaved(bench.rounds(ROUNDS), &mut subjects, |(subject, pods), round| {
-        let took = subject.add(&pods[0], round)?;
-        subject.del(&pods[0], round)?;
-        subject.gone()?;
-        Ok(ms(took))
-    })?;
+    let samples = adds(&mut with_pods(subjects, 1)?, bench.rounds(ROUNDS), Duration::ZERO)?;
     let side = |name: &str, offset: usize| Series {
         name: name.into(),
         points: HELD

@@ -9,7 +9,7 @@ use super::Bench;
 use crate::finding::{Finding, Findings, Plot, Series, Target};
 use crate::measure::{at_once, interleaved, ms};
 use crate::stats::Summary;
-use crate::subjects::{Pod, Reference, Subject};
+use crate::subjects::{Pod, Reference, Subject, with_pods};
 
 /// How many at once, and how often.
 const CROWDS: [(usize, usize); 3] = [(10, 10), (100, 6), (500, 3)];
@@ -23,8 +23,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let names = ["minionet", "bridge + host-local"];
     let most = CROWDS.map(|(count, _)| count).into_iter().max().unwrap_or(1);
     let subjects = [Subject::minionet(&bench.programs, CONFIG)?, Subject::reference(Reference::Bridge)?];
-    let mut subjects: Vec<(Subject, Vec<Pod>)> =
-        subjects.into_iter().map(|s| s.pods(most).map(|pods| (s, pods))).collect::<Result<_>>()?;
+    let mut subjects = with_pods(subjects, most)?;
     let mut findings = Vec::new();
     let mut series = names.map(|name| Series { name: name.into(), points: Vec::new() });
     let mut calls = 0;
